@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.28;
+
+/// @title EIP-712 domain of bundles and receipts (PROTOCOL.md §3)
+/// @notice A signature is good on one chain and one contract only. The domain follows block.chainid, so that a fork of the
+/// chain does not accept the other side's signatures.
+/// @dev Nothing is cached: the separator costs 330 gas, a cache behind a chain id check about 60, and code without
+/// immutable state reads the same at any address.
+abstract contract Domain {
+    bytes32 private constant TYPEHASH =
+        keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
+    string private constant NAME = "Sealpost";
+    string private constant VERSION = "1";
+
+    /// @notice EIP-712 domain separator on this chain.
+    function domainSeparator() public view returns (bytes32) {
+        return keccak256(
+            abi.encode(TYPEHASH, keccak256(bytes(NAME)), keccak256(bytes(VERSION)), block.chainid, address(this))
+        );
+    }
+
+    /// @notice The domain's fields as ERC-5267 gives them out: name, version, chain id and contract; no salt, no extensions.
+    function eip712Domain()
+        external
+        view
+        returns (
+            bytes1 fields,
+            string memory name,
+            string memory version,
+            uint256 chainId,
+            address verifyingContract,
+            bytes32 salt,
+            uint256[] memory extensions
+        )
+    {
+        return (0x0f, NAME, VERSION, block.chainid, address(this), 0, new uint256[](0));
+    }
+}
