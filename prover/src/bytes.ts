@@ -1,0 +1,174 @@
+import { bytesToHex, hexToBytes } from '@noble/hashes/utils';
+import { type ProtocolCode, ProtocolError } from './errors.js';
+
+/** `0x` followed by an even number of hex digits. Given out in lower case, taken in either. */
+export type Hex = `0x${string}`;
+
+export const ZERO_ADDRESS: Hex = `0x${'00'.repeat(20)}`;
+export const ZERO_HASH: Hex = `0x${'00'.repeat(32)}`;
+
+export const toHex = (bytes: Uint8Array): Hex => `0x${bytesToHex(bytes)}`;
+
+/**
+ * The bytes of a hex string.
+ * @throws `code` if it is not `0x` hex, or not of `size` bytes where a size is given.
+ */
+export function fromHex(text: unknown, size?: number, code: ProtocolCode = 'value.malformed', at = 'value'): Uint8Array {
+  if (typeof text !== 'string' || !/^0x(?:[0-9a-fA-F]{2})*$/.test(text)) {
+    throw new ProtocolError(code, `${at}: expected 0x and an even number of hex digits`, { at });
+  }
+  if (size !== undefined && text.length !== 2 + 2 * size) {
+    throw new ProtocolError(code, `${at}: expected ${size} bytes, got ${(text.length - 2) / 2}`, { at });
+  }
+  return hexToBytes(text.slice(2));
+}
+
+/** The same hex in lower case, checked to be `size` bytes. */
+export function normalizeHex(text: unknown, size: number, code: ProtocolCode = 'value.malformed', at = 'value'): Hex {
+  if (typeof text !== 'string' || text.length !== 2 + 2 * size || !/^0x[0-9a-fA-F]*$/.test(text)) {
+    throw new ProtocolError(code, `${at}: expected 0x and ${2 * size} hex digits`, { at });
+  }
+  return text.toLowerCase() as Hex;
+}
+
+const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+// String.fromCharCode takes its characters as arguments; 8 KiB at a time stays far below every engine's limit.
+const CHARACTERS = 8192;
+
+/** Standard base64 with padding (RFC 4648 §4). */
+export function toBase64(bytes: Uint8Array): string {
+  let binary = '';
+  for (let at = 0; at < bytes.length; at += CHARACTERS) {
+    binary += String.fromCharCode(...bytes.subarray(at, at + CHARACTERS));
+  }
+  return btoa(binary);
+}
+
+/** @throws `code` unless standard, padded base64 in its one canonical form. */
+export function fromBase64(text: unknown, code: ProtocolCode = 'value.malformed', at = 'value'): Uint8Array {
+  const fail = () => new ProtocolError(code, `${at}: expected standard base64 with padding`, { at });
+  if (typeof text !== 'string' || !BASE64.test(text)) throw fail();
+  const binary = atob(text);
+  const bytes = new Uint8Array(binary.length);
+  for (let at = 0; at < binary.length; at++) bytes[at] = binary.charCodeAt(at);
+  // The last digit before the padding may carry bits that decode to nothing: two texts for one value.
+  const tail = text.length - 4;
+  if (text.endsWith('=') && toBase64(bytes.subarray(Math.max(0, (tail / 4) * 3))) !== text.slice(tail)) throw fail();
+  return bytes;
+}
+
+export const concat = (...parts: readonly Uint8Array[]): Uint8Array => join(parts);
+
+/** The parts one after the other, however many there are. */
+export function join(parts: readonly Uint8Array[]): Uint8Array {
+  let size = 0;
+  for (const part of parts) size += part.length;
+  const whole = new Uint8Array(size);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let at = 0; at < a.length; at++) if (a[at] !== b[at]) return false;
+  return true;
+}
+
+export const ascii = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+/**
+ * An unsigned integer as `size` big-endian bytes.
+ * @throws value.malformed if it is negative, not whole, or does not fit.
+ */
+export function uintBytes(value: bigint | number, size: number): Uint8Array {
+  if (typeof value === 'number' && !Number.isSafeInteger(value)) {
+    throw new ProtocolError('value.malformed', `expected a whole number, got ${value}`);
+  }
+  const bytes = new Uint8Array(size);
+  let rest = BigInt(value);
+  if (rest < 0n || rest >> BigInt(8 * size) !== 0n) {
+    throw new ProtocolError('value.malformed', `expected an unsigned integer of ${8 * size} bits, got ${value}`);
+  }
+  for (let at = size - 1; at >= 0 && rest > 0n; at--) {
+    bytes[at] = Number(rest & 0xffn);
+    rest >>= 8n;
+  }
+  return bytes;
+}
+
+/** A view for reading big-endian integers out of `bytes`, whatever buffer they lie in. */
+export const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
+/**
+ * A decimal string as an unsigned integer: no sign, no leading zero, below 2^bits (PROTOCOL.md §11).
+ * @throws `code` otherwise.
+ */
+export function parseUint(text: unknown, bits: 64 | 128, code: ProtocolCode = 'value.malformed', at = 'value'): bigint {
+  if (typeof text === 'string' && /^(?:0|[1-9][0-9]{0,38})$/.test(text)) {
+    const value = BigInt(text);
+    if (value >> BigInt(bits) === 0n) return value;
+  }
+  throw new ProtocolError(code, `${at}: expected a decimal string below 2^${bits}, without sign or leading zero`, { at });
+}
+
+/** Reads values that came from outside (JSON) with a path in every error: `bundle.messages[3].topic: expected …`. */
+export class Reader {
+  constructor(
+    private readonly value: unknown,
+    private readonly code: ProtocolCode,
+    private readonly at: string,
+  ) {}
+
+  private fail(expected: string): ProtocolError {
+    return new ProtocolError(this.code, `${this.at}: expected ${expected}`, { at: this.at });
+  }
+
+  field(name: string): Reader {
+    const { value } = this;
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) throw this.fail('an object');
+    if (!Object.hasOwn(value, name))
+      throw new ProtocolError(this.code, `${this.at}.${name}: missing`, { at: `${this.at}.${name}` });
+    return new Reader((value as Record<string, unknown>)[name], this.code, `${this.at}.${name}`);
+  }
+
+  has(name: string): boolean {
+    return typeof this.value === 'object' && this.value !== null && Object.hasOwn(this.value, name);
+  }
+
+  items(maxItems: number): Reader[] {
+    if (!Array.isArray(this.value)) throw this.fail('an array');
+    if (this.value.length > maxItems) throw this.fail(`at most ${maxItems} items, got ${this.value.length}`);
+    return this.value.map((item, index) => new Reader(item, this.code, `${this.at}[${index}]`));
+  }
+
+  hex(size: number): Hex {
+    return normalizeHex(this.value, size, this.code, this.at);
+  }
+
+  /** Hex of any size: for what is judged later, such as a signature. */
+  anyHex(maxBytes: number): Hex {
+    const bytes = fromHex(this.value, undefined, this.code, this.at);
+    if (bytes.length > maxBytes) throw this.fail(`at most ${maxBytes} bytes`);
+    return toHex(bytes);
+  }
+
+  base64(): Uint8Array {
+    return fromBase64(this.value, this.code, this.at);
+  }
+
+  uint(bits: 64 | 128): bigint {
+    return parseUint(this.value, bits, this.code, this.at);
+  }
+
+  /** A JSON number: whole, 0 to `max`. */
+  number(max: number): number {
+    if (typeof this.value !== 'number' || !Number.isInteger(this.value) || this.value < 0 || this.value > max) {
+      throw this.fail(`a whole number from 0 to ${max}`);
+    }
+    return this.value === 0 ? 0 : this.value;
+  }
+}

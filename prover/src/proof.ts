@@ -1,0 +1,355 @@
+import { type BatchHeader, batchHash, headerFromJson, headerToJson } from './batch.js';
+import {
+  type BundleFields,
+  type BundleView,
+  bundleHash,
+  bundleStructHash,
+  entryHash,
+  fieldsOf,
+  headFromJson,
+  MAX_MESSAGES,
+  MAX_PAYLOAD_BYTES,
+  type Message,
+  messageAt,
+  messageLeaf,
+  topicLane,
+  verifyBundleSignature,
+} from './bundle.js';
+import { fromHex, type Hex, Reader, toBase64, toHex, ZERO_HASH } from './bytes.js';
+import { ProtocolError } from './errors.js';
+import { type Receipt, type ReceiptTerms, readReceipt, receiptToJson, verifyReceipt } from './receipt.js';
+import { type Domain, type Recover, recoverWithNoble } from './signature.js';
+import { inclusionPath, isIncluded, type MerkleTree, type Sha256, sha256 } from './tree.js';
+
+/** The part of a proof that needs no sequencer: from the message's bytes to its sender's signature (§9). */
+export interface BundleProof extends Domain {
+  readonly version: 1;
+  readonly message: Message;
+  readonly messageIndex: number;
+  readonly messagePath: readonly Hex[];
+  readonly bundle: BundleFields;
+}
+
+/** Everything from a message's bytes to the batch hash in an L1 storage slot (§9). */
+export interface MessageProof extends BundleProof {
+  readonly void: 0 | 1;
+  readonly previous: bigint;
+  readonly bundleIndex: number;
+  readonly bundlePath: readonly Hex[];
+  readonly header: BatchHeader;
+  readonly batchHash: Hex;
+}
+
+/** The same before the batch exists: it ends at the sequencer's promise instead of the L1 (§11, `anchor=receipt`). */
+export interface ReceiptProof extends BundleProof {
+  readonly receipt: Receipt;
+}
+
+/** The verifier's own knowledge of the L1: never taken from a proof. */
+export interface SettlementView extends Domain {
+  readonly laneCount: number;
+}
+
+/** The checks of §9, in the order in which they are made. */
+export type ProofStep =
+  | 'domain'
+  | 'message'
+  | 'lane'
+  | 'messagePath'
+  | 'signature'
+  | 'void'
+  | 'expiry'
+  | 'bundlePath'
+  | 'batchHash'
+  | 'slot'
+  | 'receipt';
+
+/** What a proof that holds says. */
+export interface ProvenMessage {
+  readonly sender: Hex;
+  readonly lane: number;
+  /** The message's own nonce: the bundle's plus its index. */
+  readonly nonce: bigint;
+  readonly topic: Hex;
+  readonly payload: Uint8Array;
+  readonly bundleHash: Hex;
+  /** The entry's position in its lane. */
+  readonly sequence: bigint;
+}
+
+/** How the hashing is done, and which bundles need no second look. */
+export interface VerifyOptions {
+  readonly recover?: Recover;
+  readonly hash?: Sha256;
+  /** Bundle hashes whose signature was verified before in the same domain; added to. One recovery a bundle, then none. */
+  readonly verifiedBundles?: Set<Hex>;
+  /** Called after each check that held. */
+  readonly onStep?: (step: ProofStep) => void;
+}
+
+// A path of 32 hashes spans 2^32 leaves, more than any count can be.
+const MAX_PATH = 32;
+const MAX_NONCE_END = 1n << 64n;
+
+/** The proof's part inside the bundle, from the bundle and the tree over its messages. */
+export const buildBundleProof = (domain: Domain, view: BundleView, tree: MerkleTree, messageIndex: number): BundleProof => ({
+  version: 1,
+  chainId: domain.chainId,
+  settlement: domain.settlement,
+  message: messageAt(view, messageIndex),
+  messageIndex,
+  messagePath: inclusionPath(tree, messageIndex).map(toHex),
+  bundle: fieldsOf(view, toHex(tree.root)),
+});
+
+/** Completes a proof with the entry's claims, its way through the batch, and the batch's header. */
+export const buildMessageProof = (
+  inner: BundleProof,
+  entry: { void: 0 | 1; previous: bigint },
+  batch: { tree: MerkleTree; header: BatchHeader },
+  bundleIndex: number,
+): MessageProof => ({
+  ...inner,
+  void: entry.void,
+  previous: entry.previous,
+  bundleIndex,
+  bundlePath: inclusionPath(batch.tree, bundleIndex).map(toHex),
+  header: batch.header,
+  batchHash: batchHash(batch.header),
+});
+
+/**
+ * Returns what the message says only if every check of §9 holds against `committed`, the hash that the verifier itself
+ * read from `Settlement.batchHash(header.lane, header.number)`.
+ * @throws proof.invalid with `step`, the first check that fails
+ */
+export function verifyMessageProof(
+  proof: MessageProof,
+  settlement: SettlementView,
+  committed: Hex,
+  options: VerifyOptions = {},
+): ProvenMessage {
+  const { header } = proof;
+  const held = (step: ProofStep) => options.onStep?.(step);
+  const bundle = verifyBundleProof(proof, settlement, options);
+  if (proof.bundle.lane !== header.lane)
+    throw invalid('lane', `the bundle names lane ${proof.bundle.lane}, the batch lane ${header.lane}`);
+  if (proof.void !== 0) throw invalid('void', 'the entry is void: it is in the log, but says nothing');
+  held('void');
+  if (proof.bundle.expiry < header.timestamp) {
+    throw invalid('expiry', `the bundle expired at ${proof.bundle.expiry}, before the batch's time ${header.timestamp}`);
+  }
+  held('expiry');
+  const leaf = entryHash(proof.void, proof.previous, fromHex(bundle.bundleHash), options.hash);
+  if (!leadsTo(leaf, proof.bundleIndex, header.count, proof.bundlePath, header.bundlesRoot, options.hash)) {
+    throw invalid('bundlePath', "the path does not lead from the entry to the header's bundlesRoot");
+  }
+  held('bundlePath');
+  const hash = batchHash(header);
+  if (hash !== proof.batchHash.toLowerCase())
+    throw invalid('batchHash', `the header hashes to ${hash}, the proof names ${proof.batchHash}`);
+  held('batchHash');
+  if (hash !== committed.toLowerCase() || hash === ZERO_HASH) {
+    throw invalid('slot', `the L1 holds ${committed} for batch ${header.number} of lane ${header.lane}, the proof needs ${hash}`);
+  }
+  held('slot');
+  return { ...bundle, sequence: header.firstSequence + BigInt(proof.bundleIndex) };
+}
+
+/**
+ * Returns what the message says only if its sender signed it and the lane's sequencer promised it a place (§7, §11).
+ * Weaker than `verifyMessageProof`: the promise is the sequencer's, not yet the chain's.
+ * @throws proof.invalid with `step`, the first check that fails
+ */
+export function verifyReceiptProof(
+  proof: ReceiptProof,
+  settlement: SettlementView,
+  terms: Omit<ReceiptTerms, keyof Domain>,
+  options: VerifyOptions = {},
+): ProvenMessage {
+  const { receipt } = proof;
+  const bundle = verifyBundleProof(proof, settlement, options);
+  if (receipt.lane !== proof.bundle.lane)
+    throw invalid('receipt', `the receipt is of lane ${receipt.lane}, the bundle of ${proof.bundle.lane}`);
+  if (receipt.bundleHash.toLowerCase() !== bundle.bundleHash) {
+    throw invalid('receipt', `the receipt is of bundle ${receipt.bundleHash}, this is ${bundle.bundleHash}`);
+  }
+  try {
+    verifyReceipt(receipt, { ...terms, chainId: settlement.chainId, settlement: settlement.settlement }, options);
+  } catch (cause) {
+    throw invalid('receipt', (cause as Error).message, { cause });
+  }
+  options.onStep?.('receipt');
+  return { ...bundle, sequence: receipt.sequence };
+}
+
+function verifyBundleProof(
+  proof: BundleProof,
+  settlement: SettlementView,
+  options: VerifyOptions,
+): Omit<ProvenMessage, 'sequence'> {
+  const { recover = recoverWithNoble, hash = sha256, verifiedBundles } = options;
+  const { bundle, message, messageIndex } = proof;
+  const held = (step: ProofStep) => options.onStep?.(step);
+  if (proof.chainId !== settlement.chainId || proof.settlement.toLowerCase() !== settlement.settlement.toLowerCase()) {
+    throw invalid(
+      'domain',
+      `the proof is for ${proof.settlement} on chain ${proof.chainId}, expected ${settlement.settlement} on chain ${settlement.chainId}`,
+    );
+  }
+  held('domain');
+  if (bundle.count < 1 || bundle.count > MAX_MESSAGES || bundle.nonce + BigInt(bundle.count) >= MAX_NONCE_END) {
+    throw invalid('message', `a bundle of ${bundle.count} messages from nonce ${bundle.nonce} on cannot be`);
+  }
+  if (messageIndex >= bundle.count) throw invalid('message', `there is no message ${messageIndex} among ${bundle.count}`);
+  if (message.payload.length > MAX_PAYLOAD_BYTES)
+    throw invalid('message', `a payload of ${message.payload.length} bytes cannot be`);
+  held('message');
+  if (bundle.lane >= settlement.laneCount) throw invalid('lane', `there is no lane ${bundle.lane} among ${settlement.laneCount}`);
+  const lane = topicLane(message.topic, settlement.laneCount);
+  if (lane !== bundle.lane) throw invalid('lane', `the topic lives on lane ${lane}, the bundle names lane ${bundle.lane}`);
+  held('lane');
+  if (!leadsTo(messageLeaf(message, hash), messageIndex, bundle.count, proof.messagePath, bundle.messagesRoot, hash)) {
+    throw invalid('messagePath', "the path does not lead from the message to the bundle's messagesRoot");
+  }
+  held('messagePath');
+  let identity: Hex;
+  try {
+    identity = toHex(bundleHash(bundle.sender, bundleStructHash(bundle), fromHex(bundle.signature), hash));
+    if (!verifiedBundles?.has(identity)) verifyBundleSignature(settlement, bundle, recover);
+  } catch (cause) {
+    if (!(cause instanceof ProtocolError)) throw cause;
+    throw invalid('signature', cause.message, { cause });
+  }
+  verifiedBundles?.add(identity);
+  held('signature');
+  return {
+    sender: bundle.sender,
+    lane: bundle.lane,
+    nonce: bundle.nonce + BigInt(messageIndex),
+    topic: message.topic,
+    payload: message.payload,
+    bundleHash: identity,
+  };
+}
+
+function leadsTo(leaf: Uint8Array, index: number, size: number, path: readonly Hex[], root: Hex, hash?: Sha256): boolean {
+  const nodes = path.map((node) => fromHex(node));
+  return isIncluded(leaf, index, size, nodes, fromHex(root, 32), hash);
+}
+
+/** The proof as the contract's `isIncluded` takes it. */
+export const proofToContract = ({
+  message,
+  messageIndex,
+  messagePath,
+  bundle,
+  void: isVoid,
+  previous,
+  bundleIndex,
+  bundlePath,
+  header,
+}: MessageProof) => ({
+  topic: message.topic,
+  payload: toHex(message.payload),
+  messageIndex,
+  messagePath,
+  bundle,
+  void: isVoid,
+  previous,
+  bundleIndex,
+  bundlePath,
+  header,
+});
+
+const bundleProofToJson = (proof: BundleProof) => ({
+  version: proof.version,
+  chainId: String(proof.chainId),
+  settlement: proof.settlement,
+  message: { topic: proof.message.topic, payload: toBase64(proof.message.payload) },
+  messageIndex: proof.messageIndex,
+  messagePath: [...proof.messagePath],
+  bundle: {
+    sender: proof.bundle.sender,
+    lane: proof.bundle.lane,
+    nonce: String(proof.bundle.nonce),
+    expiry: String(proof.bundle.expiry),
+    postage: String(proof.bundle.postage),
+    count: proof.bundle.count,
+    messagesRoot: proof.bundle.messagesRoot,
+    signature: proof.bundle.signature,
+  },
+});
+
+/** The JSON object `proof` of §11: also the content of a proof file. */
+export const proofToJson = (proof: MessageProof) => ({
+  ...bundleProofToJson(proof),
+  void: proof.void,
+  previous: String(proof.previous),
+  bundleIndex: proof.bundleIndex,
+  bundlePath: [...proof.bundlePath],
+  header: headerToJson(proof.header),
+  batchHash: proof.batchHash,
+});
+
+export type ProofJson = ReturnType<typeof proofToJson>;
+
+/** The JSON object `proof` with `receipt` in place of what a batch adds (§11). */
+export const receiptProofToJson = (proof: ReceiptProof) => ({
+  ...bundleProofToJson(proof),
+  receipt: receiptToJson(proof.receipt),
+});
+
+export type ReceiptProofJson = ReturnType<typeof receiptProofToJson>;
+
+/**
+ * Form only: `verifyMessageProof` judges it.
+ * @throws proof.malformed
+ */
+export function proofFromJson(value: unknown): MessageProof {
+  const json = new Reader(value, 'proof.malformed', 'proof');
+  return {
+    ...readBundleProof(json),
+    void: json.field('void').number(1) as 0 | 1,
+    previous: json.field('previous').uint(64),
+    bundleIndex: json.field('bundleIndex').number(0xffff_ffff),
+    bundlePath: readPath(json.field('bundlePath')),
+    header: headerFromJson(json.field('header')),
+    batchHash: json.field('batchHash').hex(32),
+  };
+}
+
+/**
+ * Form only: `verifyReceiptProof` judges it.
+ * @throws proof.malformed
+ */
+export function receiptProofFromJson(value: unknown): ReceiptProof {
+  const json = new Reader(value, 'proof.malformed', 'proof');
+  return { ...readBundleProof(json), receipt: readReceipt(json.field('receipt')) };
+}
+
+function readBundleProof(json: Reader): BundleProof {
+  if (json.field('version').number(0xffff) !== 1)
+    throw new ProtocolError('proof.malformed', 'proof.version: expected 1', { at: 'proof.version' });
+  const message = json.field('message');
+  const bundle = json.field('bundle');
+  return {
+    version: 1,
+    chainId: json.field('chainId').uint(64),
+    settlement: json.field('settlement').hex(20),
+    message: { topic: message.field('topic').hex(32), payload: message.field('payload').base64() },
+    messageIndex: json.field('messageIndex').number(0xffff_ffff),
+    messagePath: readPath(json.field('messagePath')),
+    bundle: {
+      ...headFromJson(bundle),
+      count: bundle.field('count').number(0xffff_ffff),
+      messagesRoot: bundle.field('messagesRoot').hex(32),
+      signature: bundle.field('signature').anyHex(65),
+    },
+  };
+}
+
+const readPath = (json: Reader): Hex[] => json.items(MAX_PATH).map((node) => node.hex(32));
+
+const invalid = (step: ProofStep, detail: string, options?: ErrorOptions) =>
+  new ProtocolError('proof.invalid', `${step}: ${detail}`, { step }, options);

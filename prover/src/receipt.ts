@@ -1,0 +1,167 @@
+import { keccak_256 } from '@noble/hashes/sha3';
+import { entryHash } from './bundle.js';
+import { ascii, concat, fromHex, type Hex, Reader, toHex, uintBytes } from './bytes.js';
+import { ProtocolError } from './errors.js';
+import { type Domain, domainSeparator, type Recover, recoverSigner, recoverWithNoble, typedDataDigest } from './signature.js';
+import { inclusionPath, isIncluded, type MerkleTree, type Sha256, sha256 } from './tree.js';
+
+/** What a sequencer signs once per commit group: `count` entries from `firstSequence` on, and a deadline (§7). */
+export interface ReceiptStatement {
+  readonly lane: number;
+  readonly term: number;
+  readonly firstSequence: bigint;
+  readonly count: number;
+  /** Merkle root over the group's entryHashes, in sequence order. */
+  readonly root: Hex;
+  /** The L1 block number by which the batch is committed at the latest. */
+  readonly includeBy: bigint;
+}
+
+/** The sequencer's promise about one bundle (§7): the statement, the signature, and the way from the entry to its root. */
+export interface Receipt extends ReceiptStatement {
+  readonly sequence: bigint;
+  readonly void: 0 | 1;
+  readonly previous: bigint;
+  readonly bundleHash: Hex;
+  readonly path: readonly Hex[];
+  readonly signature: Hex;
+}
+
+/** What the L1 says, against which a receipt is judged. */
+export interface ReceiptTerms extends Domain {
+  /** The operator's signer for (lane, term), from the contract. */
+  readonly signer: Hex;
+  readonly term: number;
+  /** The verifier's own newest L1 block. */
+  readonly latestBlock: bigint;
+  readonly maxIncludeDelay: bigint;
+}
+
+// A path of 32 hashes spans 2^32 leaves, more than any count can be.
+const MAX_PATH = 32;
+
+const RECEIPT_TYPE = keccak_256(
+  ascii('Receipt(uint16 lane,uint32 term,uint64 firstSequence,uint32 count,bytes32 root,uint64 includeBy)'),
+);
+
+/** The EIP-712 digest the sequencer signs: 32 bytes. */
+export function receiptDigest(separator: Uint8Array, statement: ReceiptStatement): Uint8Array {
+  return typedDataDigest(
+    separator,
+    keccak_256(
+      concat(
+        RECEIPT_TYPE,
+        uintBytes(statement.lane, 32),
+        uintBytes(statement.term, 32),
+        uintBytes(statement.firstSequence, 32),
+        uintBytes(statement.count, 32),
+        fromHex(statement.root, 32),
+        uintBytes(statement.includeBy, 32),
+      ),
+    ),
+  );
+}
+
+/** The receipt of the entry at `index` of a commit group whose entryHashes make `tree`. */
+export function buildReceipt(
+  statement: ReceiptStatement,
+  signature: Hex,
+  tree: MerkleTree,
+  index: number,
+  entry: { void: 0 | 1; previous: bigint; bundleHash: Hex },
+): Receipt {
+  return {
+    lane: statement.lane,
+    term: statement.term,
+    sequence: statement.firstSequence + BigInt(index),
+    void: entry.void,
+    previous: entry.previous,
+    bundleHash: entry.bundleHash,
+    firstSequence: statement.firstSequence,
+    count: statement.count,
+    root: statement.root,
+    includeBy: statement.includeBy,
+    path: inclusionPath(tree, index).map(toHex),
+    signature,
+  };
+}
+
+/**
+ * Returns only if the receipt is a promise that the contract's current signer made and can be held to (§7): signer, term,
+ * deadline, void 0, and the path from the entry to the signed root. What a client knows of its own earlier receipts
+ * (`previous`) is for the client to compare.
+ * @throws receipt.invalid with `step`, the first check that fails
+ */
+export function verifyReceipt(
+  receipt: Receipt,
+  terms: ReceiptTerms,
+  { recover = recoverWithNoble, hash = sha256 }: { recover?: Recover; hash?: Sha256 } = {},
+): void {
+  if (receipt.void !== 0) throw invalid('void', 'expected an entry that is not void');
+  if (receipt.term !== terms.term) throw invalid('term', `expected the current term ${terms.term}, got ${receipt.term}`);
+  const latestDeadline = terms.latestBlock + terms.maxIncludeDelay;
+  if (receipt.includeBy > latestDeadline) {
+    throw invalid('includeBy', `expected a deadline of at most L1 block ${latestDeadline}, got ${receipt.includeBy}`);
+  }
+  const leaf = entryHash(receipt.void, receipt.previous, fromHex(receipt.bundleHash, 32), hash);
+  const path = receipt.path.map((node) => fromHex(node, 32));
+  // Positions are below 2^32 by `count`; a sequence before firstSequence gives a negative index, which no tree includes.
+  const index = Number(receipt.sequence - receipt.firstSequence);
+  if (!isIncluded(leaf, index, receipt.count, path, fromHex(receipt.root, 32), hash)) {
+    throw invalid('path', 'the path does not lead from the entry to the signed root');
+  }
+  let signer: Hex;
+  try {
+    signer = recoverSigner(receiptDigest(domainSeparator(terms), receipt), fromHex(receipt.signature), recover);
+  } catch (cause) {
+    throw invalid('signature', 'the signature is malformed', { cause });
+  }
+  if (signer !== terms.signer.toLowerCase()) {
+    throw invalid('signature', `expected the signature of ${terms.signer}, got that of ${signer}`);
+  }
+}
+
+/** The JSON object `receipt` of §11. */
+export const receiptToJson = (receipt: Receipt) => ({
+  lane: receipt.lane,
+  term: receipt.term,
+  sequence: String(receipt.sequence),
+  void: receipt.void,
+  previous: String(receipt.previous),
+  bundleHash: receipt.bundleHash,
+  firstSequence: String(receipt.firstSequence),
+  count: receipt.count,
+  root: receipt.root,
+  includeBy: String(receipt.includeBy),
+  path: [...receipt.path],
+  signature: receipt.signature,
+});
+
+export type ReceiptJson = ReturnType<typeof receiptToJson>;
+
+/**
+ * Form only: `verifyReceipt` judges it.
+ * @throws receipt.malformed
+ */
+export const receiptFromJson = (value: unknown): Receipt => readReceipt(new Reader(value, 'receipt.malformed', 'receipt'));
+
+export const readReceipt = (json: Reader): Receipt => ({
+  lane: json.field('lane').number(0xffff),
+  term: json.field('term').number(0xffff_ffff),
+  sequence: json.field('sequence').uint(64),
+  void: json.field('void').number(1) as 0 | 1,
+  previous: json.field('previous').uint(64),
+  bundleHash: json.field('bundleHash').hex(32),
+  firstSequence: json.field('firstSequence').uint(64),
+  count: json.field('count').number(0xffff_ffff),
+  root: json.field('root').hex(32),
+  includeBy: json.field('includeBy').uint(64),
+  path: json
+    .field('path')
+    .items(MAX_PATH)
+    .map((node) => node.hex(32)),
+  signature: json.field('signature').anyHex(65),
+});
+
+const invalid = (step: string, detail: string, options?: ErrorOptions) =>
+  new ProtocolError('receipt.invalid', `receipt: ${detail}`, { step }, options);

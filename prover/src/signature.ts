@@ -1,0 +1,73 @@
+import { secp256k1 } from '@noble/curves/secp256k1';
+import { keccak_256 } from '@noble/hashes/sha3';
+import { ascii, concat, fromHex, type Hex, toHex, uintBytes } from './bytes.js';
+import { ProtocolError } from './errors.js';
+
+export const SIGNATURE_BYTES = 65;
+
+/** Where the EIP-712 signatures hold: one chain, one Settlement contract. */
+export interface Domain {
+  readonly chainId: bigint;
+  readonly settlement: Hex;
+}
+
+/** Recovers an uncompressed public key (65 bytes), or nothing. `compact` is r ‖ s, checked to be low-s before the call. */
+export type Recover = (digest: Uint8Array, compact: Uint8Array, recovery: 0 | 1) => Uint8Array | undefined;
+
+const DOMAIN_TYPE = keccak_256(ascii('EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)'));
+const DOMAIN_NAME = keccak_256(ascii('Sealpost'));
+const DOMAIN_VERSION = keccak_256(ascii('1'));
+/** EIP-712's domain separator for `{name: "Sealpost", version: "1", chainId, verifyingContract}`: 32 bytes. */
+export function domainSeparator(domain: Domain): Uint8Array {
+  const settlement = concat(new Uint8Array(12), fromHex(domain.settlement, 20));
+  return keccak_256(concat(DOMAIN_TYPE, DOMAIN_NAME, DOMAIN_VERSION, uintBytes(domain.chainId, 32), settlement));
+}
+
+/** EIP-712's digest: `keccak256(0x19 01 ‖ domainSeparator ‖ structHash)`. */
+export const typedDataDigest = (separator: Uint8Array, structHash: Uint8Array): Uint8Array =>
+  keccak_256(concat(Uint8Array.of(0x19, 0x01), separator, structHash));
+
+const HALF_ORDER = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0n;
+const ORDER = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n;
+
+/**
+ * `r ‖ s` and the recovery bit of a signature in the one form that is allowed (§1): 65 bytes, v 27 or 28, r and s in
+ * range, low s. Checked before recovering, because libraries and `ecrecover` accept more.
+ * @throws bundle.bad_signature
+ */
+export function parseSignature(signature: Uint8Array): { compact: Uint8Array; recovery: 0 | 1 } {
+  if (signature.length !== SIGNATURE_BYTES) throw badSignature(`expected 65 bytes, got ${signature.length}`);
+  const v = signature[64];
+  if (v !== 27 && v !== 28) throw badSignature(`expected v 27 or 28, got ${v}`);
+  const r = BigInt(toHex(signature.subarray(0, 32)));
+  const s = BigInt(toHex(signature.subarray(32, 64)));
+  if (r === 0n || r >= ORDER) throw badSignature('r is out of range');
+  if (s === 0n || s > HALF_ORDER) throw badSignature('s is out of range or high (EIP-2)');
+  return { compact: signature.subarray(0, 64), recovery: v === 27 ? 0 : 1 };
+}
+
+export const recoverWithNoble: Recover = (digest, compact, recovery) => {
+  try {
+    return secp256k1.Signature.fromCompact(compact).addRecoveryBit(recovery).recoverPublicKey(digest).toRawBytes(false);
+  } catch {
+    // r is no point's x coordinate, or the point is at infinity: nobody's signature.
+    return undefined;
+  }
+};
+
+/** The Ethereum address of an uncompressed public key of 65 bytes. */
+export const publicKeyAddress = (publicKey: Uint8Array): Hex => toHex(keccak_256(publicKey.subarray(1)).subarray(12));
+
+/**
+ * The address whose key made `signature` over `digest`; never the zero address.
+ * @throws bundle.bad_signature if the form is wrong (§1) or nothing can be recovered
+ */
+export function recoverSigner(digest: Uint8Array, signature: Uint8Array, recover: Recover = recoverWithNoble): Hex {
+  const { compact, recovery } = parseSignature(signature);
+  const publicKey = recover(digest, compact, recovery);
+  if (publicKey === undefined) throw badSignature('no key could have made it');
+  return publicKeyAddress(publicKey);
+}
+
+/** The one error of everything that is wrong with a signature. */
+export const badSignature = (detail: string) => new ProtocolError('bundle.bad_signature', `signature: ${detail}`);
