@@ -1,0 +1,335 @@
+import type { BatchHeader, Hex, ReceiptStatement } from '@sealpost/prover';
+
+/** Time as this machine tells it. */
+export interface Clock {
+  /** Unix milliseconds; may jump either way. */
+  now(): number;
+  /** Milliseconds that only grow; the zero is arbitrary. */
+  monotonic(): number;
+}
+
+/** Signs receipts. The key never leaves the adapter. */
+export interface Signer {
+  readonly address: Hex;
+  /** 65 bytes r ‖ s ‖ v, low s, over a digest of 32 bytes. MUST be deterministic (RFC 6979). */
+  sign(digest: Uint8Array): Hex;
+}
+
+/** One structured line per event: `log('batch.sealed', {number, count})`. MUST NOT be given payloads or keys. */
+export interface Log {
+  info(event: string, facts?: Record<string, unknown>): void;
+  warn(event: string, facts?: Record<string, unknown>): void;
+  error(event: string, facts?: Record<string, unknown>): void;
+}
+
+// ---- Store ----------------------------------------------------------------------------------------------------------
+
+/** What a database belongs to, for good. Compared with configuration and contract at every start. */
+export interface Genesis {
+  readonly chainId: bigint;
+  readonly settlement: Hex;
+  readonly laneCount: number;
+  readonly signer: Hex;
+}
+
+/** An entry without its bundle's bytes. */
+export interface Entry {
+  readonly lane: number;
+  readonly sequence: bigint;
+  readonly void: 0 | 1;
+  readonly previous: bigint;
+  /** Unix seconds (PROTOCOL.md §4). */
+  readonly acceptedAt: bigint;
+  readonly sender: Hex;
+  readonly nonce: bigint;
+  readonly expiry: bigint;
+  readonly count: number;
+  readonly structHash: Uint8Array;
+  readonly bundleHash: Uint8Array;
+  /** Length of the encoded bundle. */
+  readonly bytes: number;
+}
+
+/** An entry with its encoded bundle. */
+export interface FullEntry extends Entry {
+  readonly bundle: Uint8Array;
+}
+
+/** Entries of one lane that become durable together and are promised by one receipt statement (§7). */
+export interface CommitGroup {
+  readonly lane: number;
+  readonly firstSequence: bigint;
+  /** Merkle root over the entryHashes. */
+  readonly root: Hex;
+  readonly entries: readonly FullEntry[];
+}
+
+/** A commit group as stored; its signature is absent if it was lost in a crash before it was written down. */
+export interface GroupRecord {
+  readonly lane: number;
+  readonly firstSequence: bigint;
+  readonly count: number;
+  readonly root: Hex;
+  readonly signed?: { readonly includeBy: bigint; readonly signature: Hex } | undefined;
+}
+
+/** A receipt statement with its signature, to be written down with the next group. */
+export interface SignedStatement extends ReceiptStatement {
+  readonly signature: Hex;
+}
+
+/** A message's place: position of its entry, then its index in the bundle. Orders a topic (§12). */
+export interface Place {
+  readonly sequence: bigint;
+  readonly index: number;
+}
+
+/** A sealed batch: its header, and what the API tells about it. */
+export interface SealedBatch {
+  readonly header: BatchHeader;
+  readonly batchHash: Hex;
+  /** Length of the batch file. */
+  readonly bytes: number;
+  /** Messages in entries that are not void. */
+  readonly messages: number;
+}
+
+/** Where the L1 has a batch. */
+export interface Commitment {
+  readonly lane: number;
+  readonly number: bigint;
+  readonly batchHash: Hex;
+  readonly transactionHash: Hex;
+  readonly blockNumber: bigint;
+  readonly blockHash: Hex;
+}
+
+/** A commit transaction that was, or is about to be, given to the L1. */
+export interface SendRecord {
+  readonly transactionHash: Hex;
+  readonly nonce: number;
+  readonly lane: number;
+  readonly firstNumber: bigint;
+  readonly lastNumber: bigint;
+  readonly maxFeePerGas: bigint;
+  readonly maxPriorityFeePerGas: bigint;
+  /** The signed transaction, so that it can be given again unchanged. */
+  readonly raw: Hex;
+  /** Unix milliseconds. */
+  readonly sentAt: number;
+}
+
+/**
+ * The durable log. One process, one writer: a second `open` of the same database MUST fail.
+ *
+ * Every method that returns a promise writes; it resolves only after the transaction is on disk (fsync), and either all
+ * of it is there or nothing. Writes take effect in the order of the calls. Reads see every write that has resolved.
+ * A write that rejects with code `store.full` has certainly left nothing behind; any other rejection leaves the state
+ * unknown, and the process MUST end and load again.
+ */
+export interface Store {
+  readonly genesis: Genesis;
+
+  // Written by the sequencer only.
+
+  /**
+   * Adds groups whose entries follow on their lanes' last ones, and writes down signatures of groups added before.
+   * Resolves to the topic keys of the messages added, for whoever waits for them.
+   */
+  appendGroups(groups: readonly CommitGroup[], signed: readonly SignedStatement[]): Promise<Float64Array>;
+  /** The next sequence of a lane, and the acceptance time of its last entry (0 if there is none). */
+  tail(lane: number): { nextSequence: bigint; acceptedAt: bigint };
+  /** The latest entry of an account that is not void. */
+  lastEntryOf(sender: Hex, lane: number): Entry | undefined;
+  /** The entry that is not void and whose bundle holds the message with this nonce. */
+  entryByNonce(sender: Hex, lane: number, nonce: bigint): Entry | undefined;
+  entry(lane: number, sequence: bigint): FullEntry | undefined;
+  /** Entries from `firstSequence` on, in order: at least one if there is any, at most `maxCount`. */
+  entries(lane: number, firstSequence: bigint, maxCount: number): Entry[];
+  /** The same with their bundles, and only until `maxBytes` of bundles are reached. */
+  fullEntries(lane: number, firstSequence: bigint, maxCount: number, maxBytes: number): FullEntry[];
+  /** The commit group that an entry belongs to. */
+  groupOf(lane: number, sequence: bigint): GroupRecord | undefined;
+
+  /** A number that stands for a topic inside this database. Different topics may share one, very rarely. */
+  topicKey(topic: Hex): number;
+  /** Where messages of a topic (or of one that shares its key) are, after a place, in order. */
+  placesOf(topic: Hex, lane: number, after: Place | undefined, limit: number): Place[];
+
+  // Written by the sealer only.
+
+  appendBatch(batch: SealedBatch): Promise<void>;
+  batch(lane: number, number: bigint): SealedBatch | undefined;
+  /** The newest batch of a lane. */
+  lastBatch(lane: number): SealedBatch | undefined;
+  /** The batch that holds an entry. */
+  batchOf(lane: number, sequence: bigint): SealedBatch | undefined;
+  /** Batches with number < `before`, newest first. */
+  batches(lane: number, before: bigint | undefined, limit: number): SealedBatch[];
+  /** Batches with number ≥ `from`, oldest first. */
+  batchesFrom(lane: number, from: bigint, limit: number): SealedBatch[];
+
+  // Written by the follower only.
+
+  /**
+   * One step of following the L1, all or nothing: forgets blocks and commitments above `keepUpTo`, then adds. Blocks
+   * below `keepFrom` are forgotten too (commitments are kept for good).
+   */
+  applyL1(step: L1Step): Promise<void>;
+  /** The followed blocks that are still kept, oldest first. */
+  l1Blocks(): L1Block[];
+  commitment(lane: number, number: bigint): Commitment | undefined;
+  /** The newest commitment of a lane in a block with number ≤ `upToBlock`. */
+  lastCommitment(lane: number, upToBlock: bigint): Commitment | undefined;
+
+  // Written by the poster only.
+
+  /** Before a transaction is given to the L1: a crash between this and the giving is repaired by giving it again. */
+  recordSend(send: SendRecord): Promise<void>;
+  /** Sends not yet forgotten, oldest first. */
+  sends(): SendRecord[];
+  forgetSends(transactionHashes: readonly Hex[]): Promise<void>;
+
+  /** Bytes on disk, all files of the database together. */
+  bytesOnDisk(): number;
+  /** Lets writes that were called finish, then closes. Nothing may be called afterwards. */
+  close(): Promise<void>;
+}
+
+export interface L1Step {
+  readonly keepUpTo?: bigint | undefined;
+  readonly keepFrom?: bigint | undefined;
+  readonly blocks: readonly L1Block[];
+  readonly commitments: readonly Commitment[];
+}
+
+/** A durable write failed and left nothing behind: no room. Retried when there is room again. */
+export class StoreFullError extends Error {
+  override readonly name = 'StoreFullError';
+  readonly code = 'store.full';
+}
+
+/** The store cannot be opened as asked: missing, already there, in use, or another chain's. Nothing was changed. */
+export class StoreOpenError extends Error {
+  override readonly name = 'StoreOpenError';
+
+  constructor(
+    readonly code: 'store.missing' | 'store.exists' | 'store.locked' | 'store.unwritable' | 'store.foreign' | 'store.damaged',
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+// ---- L1 -------------------------------------------------------------------------------------------------------------
+
+export interface L1Block {
+  readonly number: bigint;
+  readonly hash: Hex;
+  readonly parentHash: Hex;
+  /** Unix seconds. */
+  readonly timestamp: bigint;
+}
+
+/** What the Settlement contract was deployed with, and who may act on each lane. */
+export interface SettlementFacts {
+  readonly laneCount: number;
+  readonly maxIncludeDelay: bigint;
+  readonly lanes: readonly { readonly term: number; readonly poster: Hex; readonly receiptSigner: Hex }[];
+}
+
+/** `Settlement.head(lane)` at the newest block. */
+export interface LaneHead {
+  readonly number: bigint;
+  readonly nextSequence: bigint;
+  readonly timestamp: bigint;
+}
+
+/** Fees of EIP-1559, in wei a gas. */
+export interface Fees {
+  readonly maxFeePerGas: bigint;
+  readonly maxPriorityFeePerGas: bigint;
+}
+
+/** What became of a transaction that is in a block. */
+export interface TransactionOutcome {
+  readonly blockNumber: bigint;
+  readonly blockHash: Hex;
+  readonly succeeded: boolean;
+  readonly gasUsed: bigint;
+}
+
+/** Why the L1 did not do what was asked; `retry` says whether asking again may help. */
+export class L1Error extends Error {
+  override readonly name = 'L1Error';
+
+  constructor(
+    readonly code:
+      | 'l1.unreachable'
+      | 'l1.timeout'
+      | 'l1.rpc'
+      | 'l1.nonce_too_low'
+      | 'l1.underpriced'
+      | 'l1.already_known'
+      | 'l1.insufficient_funds'
+      | 'l1.reverted',
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** An Ethereum node and the Settlement contract on it. Every call ends within a bounded time, or throws `L1Error`. */
+export interface L1 {
+  chainId(): Promise<bigint>;
+  /** Nothing is deployed at the address: undefined. */
+  settlement(): Promise<SettlementFacts | undefined>;
+  /** The block by tag, number or hash; undefined if the node has none such. MUST NOT be cached. */
+  block(which: 'latest' | 'safe' | 'finalized' | bigint | Hex): Promise<L1Block | undefined>;
+  /** The commitments made in exactly this block, by its hash: correct across reorgs. */
+  commitmentsIn(blockHash: Hex): Promise<Commitment[]>;
+  /** The commitments in a range of block numbers, both ends included: for catching up. */
+  commitmentsBetween(from: bigint, to: bigint): Promise<Commitment[]>;
+  head(lane: number): Promise<LaneHead>;
+
+  /** The account that commits batches. */
+  readonly posterAddress: Hex;
+  posterNonce(which: 'latest' | 'pending'): Promise<number>;
+  posterBalance(): Promise<bigint>;
+  /** The base fee of the newest block and the priority fee that the node suggests, wei a gas. */
+  fees(): Promise<{ baseFeePerGas: bigint; priorityFeePerGas: bigint }>;
+  /** The gas a commit needs; throws `l1.reverted` if the contract would refuse it now. */
+  estimateCommit(headers: readonly BatchHeader[]): Promise<bigint>;
+  /** Signs a commit without giving it away. */
+  signCommit(headers: readonly BatchHeader[], options: { nonce: number; gas: bigint } & Fees): Promise<{ hash: Hex; raw: Hex }>;
+  /** Gives a signed transaction to the node; throws `L1Error` with the node's reason. */
+  broadcast(raw: Hex): Promise<void>;
+  /** undefined while it is in no block of the node's chain. */
+  outcome(transactionHash: Hex): Promise<TransactionOutcome | undefined>;
+  /** Whether the node knows the transaction at all (in a block or waiting). */
+  knows(transactionHash: Hex): Promise<boolean>;
+}
+
+/** What the follower last saw of the L1: facts for everyone else. Replaced as a whole, never changed in place. */
+export interface L1View {
+  readonly latest: L1Block;
+  readonly safe: bigint;
+  readonly finalized: bigint;
+  /** When `latest` was last seen to be different, by the monotonic clock. */
+  readonly movedAt: number;
+  /** Per lane: number of the newest batch and next sequence on each rung (§10). */
+  readonly lanes: readonly LaneRungs[];
+}
+
+export interface Rung {
+  readonly number: bigint;
+  readonly nextSequence: bigint;
+}
+
+export interface LaneRungs {
+  readonly committed: Rung;
+  readonly safe: Rung;
+  readonly finalized: Rung;
+}
