@@ -2,8 +2,8 @@
 pragma solidity ^0.8.28;
 
 /// @title Merkle tree of RFC 9162 §2.1 over SHA-256
-/// @notice Binds every leaf to its index and to the size of the tree: no proof for one position or size is a proof for
-/// another.
+/// @notice With the size that belongs to a root, a leaf is proven at its own index only. Another size can turn a true proof
+/// for one index into one for another, so the size comes from where the root comes from: under the same hash or signature.
 /// @dev Leaf SHA256(0x00 ‖ data), node SHA256(0x01 ‖ left ‖ right); a lone node is promoted and never duplicated. Leaves
 /// are made where their data is (Bundles).
 library MerkleTree {
