@@ -42,7 +42,6 @@ export interface Entry {
   readonly acceptedAt: bigint;
   readonly sender: Hex;
   readonly nonce: bigint;
-  readonly expiry: bigint;
   readonly count: number;
   readonly structHash: Uint8Array;
   readonly bundleHash: Uint8Array;
@@ -134,7 +133,8 @@ export interface Store {
 
   /**
    * Adds groups whose entries follow on their lanes' last ones, and writes down signatures of groups added before.
-   * Resolves to the topic keys of the messages added, for whoever waits for them.
+   * Takes the bundles' buffers over: they MUST NOT be used after the call. Resolves to the topic keys of the messages
+   * added, for whoever waits for them.
    */
   appendGroups(groups: readonly CommitGroup[], signed: readonly SignedStatement[]): Promise<Float64Array>;
   /** The next sequence of a lane, and the acceptance time of its last entry (0 if there is none). */

@@ -1,0 +1,101 @@
+import { hash } from 'node:crypto';
+import type { Database } from 'better-sqlite3';
+
+/**
+ * The numbered migrations, oldest first; `user_version` counts those that were applied. One stage writes each table:
+ * sequencer → entries, messages, groups; sealer → batches; follower → l1_blocks, commitments; poster → sends.
+ */
+const MIGRATIONS = [
+  `CREATE TABLE genesis (
+     id INTEGER PRIMARY KEY CHECK (id = 1),
+     chain_id TEXT NOT NULL, settlement TEXT NOT NULL, lane_count INTEGER NOT NULL, signer TEXT NOT NULL,
+     topic_salt BLOB NOT NULL
+   ) STRICT;
+
+   -- The bundle comes last: SQLite reads a row's front without touching the pages behind it.
+   CREATE TABLE entries (
+     position INTEGER PRIMARY KEY,
+     lane INTEGER NOT NULL, void INTEGER NOT NULL, previous INTEGER NOT NULL, accepted_at INTEGER NOT NULL,
+     sender BLOB NOT NULL, nonce INTEGER NOT NULL, count INTEGER NOT NULL,
+     struct_hash BLOB NOT NULL, bundle_hash BLOB NOT NULL, bundle BLOB NOT NULL
+   ) STRICT;
+   CREATE UNIQUE INDEX entries_by_nonce ON entries (sender, lane, nonce) WHERE void = 0;
+
+   CREATE TABLE messages (
+     topic_key INTEGER NOT NULL, position INTEGER NOT NULL, message_index INTEGER NOT NULL,
+     PRIMARY KEY (topic_key, position, message_index)
+   ) STRICT, WITHOUT ROWID;
+
+   CREATE TABLE groups (
+     position INTEGER PRIMARY KEY, count INTEGER NOT NULL, root BLOB NOT NULL, include_by INTEGER, signature BLOB
+   ) STRICT;
+
+   CREATE TABLE batches (
+     lane INTEGER NOT NULL, number INTEGER NOT NULL, term INTEGER NOT NULL, parent_hash BLOB NOT NULL,
+     first_sequence INTEGER NOT NULL, count INTEGER NOT NULL, bundles_root BLOB NOT NULL, inbox_count INTEGER NOT NULL,
+     timestamp INTEGER NOT NULL, data_hash BLOB NOT NULL, batch_hash BLOB NOT NULL,
+     bytes INTEGER NOT NULL, messages INTEGER NOT NULL,
+     PRIMARY KEY (lane, number)
+   ) STRICT, WITHOUT ROWID;
+   CREATE UNIQUE INDEX batches_by_sequence ON batches (lane, first_sequence);
+
+   CREATE TABLE l1_blocks (
+     number INTEGER PRIMARY KEY, hash BLOB NOT NULL, parent_hash BLOB NOT NULL, timestamp INTEGER NOT NULL
+   ) STRICT;
+
+   CREATE TABLE commitments (
+     lane INTEGER NOT NULL, number INTEGER NOT NULL, batch_hash BLOB NOT NULL, transaction_hash BLOB NOT NULL,
+     block_number INTEGER NOT NULL, block_hash BLOB NOT NULL,
+     PRIMARY KEY (lane, number)
+   ) STRICT, WITHOUT ROWID;
+   CREATE INDEX commitments_by_block ON commitments (block_number);
+
+   CREATE TABLE sends (
+     transaction_hash BLOB PRIMARY KEY, nonce INTEGER NOT NULL, lane INTEGER NOT NULL,
+     first_number INTEGER NOT NULL, last_number INTEGER NOT NULL,
+     max_fee_per_gas TEXT NOT NULL, max_priority_fee_per_gas TEXT NOT NULL, raw BLOB NOT NULL, sent_at INTEGER NOT NULL
+   ) STRICT;`,
+];
+
+export const SCHEMA_VERSION = MIGRATIONS.length;
+
+/** Applies the migrations that the database does not have yet, all or nothing. */
+export function migrate(database: Database): void {
+  const applied = database.pragma('user_version', { simple: true }) as number;
+  database.transaction(() => {
+    for (const migration of MIGRATIONS.slice(applied)) database.exec(migration);
+    database.pragma(`user_version = ${SCHEMA_VERSION}`);
+  })();
+}
+
+/** Settings that last as long as a connection. WAL lasts as long as the file. */
+export function configure(database: Database): void {
+  database.pragma('journal_mode = WAL');
+  database.pragma('synchronous = FULL');
+  database.pragma('foreign_keys = ON');
+  database.pragma('cache_size = -65536');
+}
+
+// 16 bits of lane above 37 bits of sequence: one integer key that a JavaScript number holds exactly. 137 billion
+// entries a lane; integers keep the index half the size that blobs need.
+const SEQUENCES = 2 ** 37;
+
+/** The integer key of an entry: lanes one after the other, each in order of its sequence. */
+export function positionOf(lane: number, sequence: bigint): number {
+  if (sequence >= BigInt(SEQUENCES)) throw new RangeError(`sequence ${sequence} is beyond what this database can hold`);
+  return lane * SEQUENCES + Number(sequence);
+}
+
+export const laneOf = (position: number): number => Math.floor(position / SEQUENCES);
+export const sequenceOf = (position: number): bigint => BigInt(position % SEQUENCES);
+
+/**
+ * 52 bits of SHA-256(salt ‖ topic). The salt is the database's own, so that nobody can choose topics that share a key;
+ * by chance, two among a billion topics may, and readers compare the topics themselves.
+ */
+export function topicKeyOf(salt: Uint8Array, topic: Uint8Array): number {
+  const digest = hash('sha256', Buffer.concat([salt, topic]), 'binary');
+  let key = 0;
+  for (let at = 0; at < 6; at++) key = key * 256 + digest.charCodeAt(at);
+  return key * 16 + (digest.charCodeAt(6) & 15);
+}

@@ -1,0 +1,459 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { type BatchHeader, fromHex, type Hex, toHex } from '@sealpost/prover';
+import SqliteDatabase, { type Database } from 'better-sqlite3';
+import {
+  type CommitGroup,
+  type Commitment,
+  type Entry,
+  type FullEntry,
+  type Genesis,
+  type GroupRecord,
+  type L1Block,
+  type L1Step,
+  type Place,
+  type SealedBatch,
+  type SendRecord,
+  type SignedStatement,
+  type Store,
+  StoreFullError,
+  StoreOpenError,
+} from '../ports.js';
+import { Thread, ThreadError } from '../threads.js';
+import { configure, laneOf, migrate, positionOf, SCHEMA_VERSION, sequenceOf, topicKeyOf } from './schema.js';
+import type { Write, WriterData } from './sqlite-writer.js';
+
+export interface StoreOptions {
+  /** The most pages of 4 KiB that the database may grow to; 0 for no limit but the disk's. */
+  readonly maxPages?: number;
+}
+
+/**
+ * Makes an empty database for one chain and one contract, and opens it.
+ * @throws StoreOpenError store.exists, store.unwritable, store.locked
+ */
+export async function createStore(path: string, genesis: Genesis, options: StoreOptions = {}): Promise<Store> {
+  if (existsSync(path)) throw new StoreOpenError('store.exists', `${path} is already there: start without creating it`);
+  const lock = takeLock(path);
+  // A crash in here leaves no database under its name: the file is built whole in one transaction of SQLite's own.
+  try {
+    const database = new SqliteDatabase(path);
+    try {
+      configure(database);
+      database.transaction(() => {
+        migrate(database);
+        database
+          .prepare('INSERT INTO genesis (id, chain_id, settlement, lane_count, signer, topic_salt) VALUES (1, ?, ?, ?, ?, ?)')
+          .run(String(genesis.chainId), genesis.settlement, genesis.laneCount, genesis.signer, randomBytes(16));
+      })();
+    } finally {
+      database.close();
+    }
+  } catch (cause) {
+    lock.close();
+    for (const suffix of ['', '-wal', '-shm']) rmSync(path + suffix, { force: true });
+    throw new StoreOpenError('store.unwritable', `${path} cannot be made: ${(cause as Error).message}`, { cause });
+  }
+  return open(path, lock, options);
+}
+
+/**
+ * Opens a database that is there; never makes one.
+ * @throws StoreOpenError store.missing, store.locked, store.unwritable, store.damaged
+ */
+export async function loadStore(path: string, options: StoreOptions = {}): Promise<Store> {
+  if (!existsSync(path)) throw new StoreOpenError('store.missing', `${path} is not there: create it first`);
+  const lock = takeLock(path);
+  try {
+    const database = new SqliteDatabase(path, { fileMustExist: true });
+    try {
+      const version = database.pragma('user_version', { simple: true }) as number;
+      if (version > SCHEMA_VERSION) {
+        throw new Error(`its schema is version ${version}, this software knows ${SCHEMA_VERSION}: start a newer release`);
+      }
+      configure(database);
+      migrate(database);
+      if (database.prepare('SELECT 1 FROM genesis').get() === undefined) {
+        throw new Error('it has no genesis: its making was interrupted; remove it and create it again');
+      }
+    } finally {
+      database.close();
+    }
+  } catch (cause) {
+    lock.close();
+    const unwritable = ['SQLITE_READONLY', 'SQLITE_CANTOPEN', 'SQLITE_PERM'].some((code) =>
+      (cause as { code?: string }).code?.startsWith(code),
+    );
+    throw new StoreOpenError(
+      unwritable ? 'store.unwritable' : 'store.damaged',
+      `${path} cannot be opened: ${(cause as Error).message}`,
+      { cause },
+    );
+  }
+  return open(path, lock, options);
+}
+
+/**
+ * Holds an SQLite lock on a file beside the database for as long as the process lives: the system lets go of it however
+ * the process ends, and no stale file can keep anybody out.
+ */
+function takeLock(path: string): Database {
+  let lock: Database;
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+    lock = new SqliteDatabase(`${path}.lock`, { timeout: 0 });
+  } catch (cause) {
+    throw new StoreOpenError('store.unwritable', `${dirname(path)} cannot be written: ${(cause as Error).message}`, { cause });
+  }
+  try {
+    lock.exec('BEGIN EXCLUSIVE');
+  } catch (cause) {
+    lock.close();
+    if (!(cause as { code?: string }).code?.startsWith('SQLITE_BUSY')) {
+      throw new StoreOpenError('store.unwritable', `${path}.lock cannot be locked: ${(cause as Error).message}`, { cause });
+    }
+    throw new StoreOpenError('store.locked', `${path} is in use by another sequencer: one database, one process`, { cause });
+  }
+  return lock;
+}
+
+function open(path: string, lock: Database, { maxPages = 0 }: StoreOptions): SqliteStore {
+  const reader = new SqliteDatabase(path, { readonly: true });
+  reader.pragma('cache_size = -65536');
+  const writer = new Thread(new URL('./sqlite-writer.js', import.meta.url), { path, maxPages } satisfies WriterData);
+  return new SqliteStore(path, lock, reader, writer);
+}
+
+const ENTRY = 'position, void, previous, accepted_at, sender, nonce, count, struct_hash, bundle_hash, length(bundle) AS bytes';
+
+interface EntryRow {
+  position: number;
+  void: 0 | 1;
+  previous: number;
+  accepted_at: number;
+  sender: Buffer;
+  nonce: number;
+  count: number;
+  struct_hash: Buffer;
+  bundle_hash: Buffer;
+  bytes: number;
+  bundle: Buffer;
+}
+
+interface BatchRow {
+  lane: number;
+  number: number;
+  term: number;
+  parent_hash: Buffer;
+  first_sequence: number;
+  count: number;
+  bundles_root: Buffer;
+  inbox_count: number;
+  timestamp: number;
+  data_hash: Buffer;
+  batch_hash: Buffer;
+  bytes: number;
+  messages: number;
+}
+
+interface CommitmentRow {
+  lane: number;
+  number: number;
+  batch_hash: Buffer;
+  transaction_hash: Buffer;
+  block_number: number;
+  block_hash: Buffer;
+}
+
+/** `Store` over one SQLite file in WAL mode: a thread that writes, and a connection that reads what is committed. */
+class SqliteStore implements Store {
+  readonly genesis: Genesis;
+  private readonly salt: Uint8Array;
+  private readonly statements;
+
+  constructor(
+    private readonly path: string,
+    private readonly lock: Database,
+    private readonly reader: Database,
+    private readonly writer: Thread,
+  ) {
+    const row = reader.prepare('SELECT * FROM genesis').get() as Record<string, string | number | Buffer>;
+    this.genesis = {
+      chainId: BigInt(row.chain_id as string),
+      settlement: row.settlement as Hex,
+      laneCount: row.lane_count as number,
+      signer: row.signer as Hex,
+    };
+    this.salt = row.topic_salt as Buffer;
+    const inLane = 'position >= ? AND position < ?';
+    this.statements = {
+      tail: reader.prepare(`SELECT position, accepted_at FROM entries WHERE ${inLane} ORDER BY position DESC LIMIT 1`),
+      lastEntryOf: reader.prepare(
+        `SELECT ${ENTRY} FROM entries WHERE void = 0 AND sender = ? AND lane = ? ORDER BY nonce DESC LIMIT 1`,
+      ),
+      entryByNonce: reader.prepare(
+        `SELECT ${ENTRY} FROM entries WHERE void = 0 AND sender = ? AND lane = ? AND nonce <= ? ORDER BY nonce DESC LIMIT 1`,
+      ),
+      entry: reader.prepare(`SELECT ${ENTRY}, bundle FROM entries WHERE position = ?`),
+      entries: reader.prepare(`SELECT ${ENTRY} FROM entries WHERE ${inLane} ORDER BY position LIMIT ?`),
+      fullEntries: reader.prepare(`SELECT ${ENTRY}, bundle FROM entries WHERE ${inLane} ORDER BY position LIMIT ?`),
+      groupOf: reader.prepare('SELECT * FROM groups WHERE position <= ? ORDER BY position DESC LIMIT 1'),
+      placesOf: reader.prepare(
+        `SELECT position, message_index FROM messages
+         WHERE topic_key = ? AND (position, message_index) > (?, ?) AND position < ? ORDER BY position, message_index LIMIT ?`,
+      ),
+      batch: reader.prepare('SELECT * FROM batches WHERE lane = ? AND number = ?'),
+      batchOf: reader.prepare(
+        'SELECT * FROM batches WHERE lane = ? AND first_sequence <= ? ORDER BY first_sequence DESC LIMIT 1',
+      ),
+      batches: reader.prepare('SELECT * FROM batches WHERE lane = ? AND number < ? ORDER BY number DESC LIMIT ?'),
+      batchesFrom: reader.prepare('SELECT * FROM batches WHERE lane = ? AND number >= ? ORDER BY number LIMIT ?'),
+      l1Blocks: reader.prepare('SELECT * FROM l1_blocks ORDER BY number'),
+      commitment: reader.prepare('SELECT * FROM commitments WHERE lane = ? AND number = ?'),
+      lastCommitment: reader.prepare(
+        'SELECT * FROM commitments WHERE lane = ? AND block_number <= ? ORDER BY number DESC LIMIT 1',
+      ),
+      sends: reader.prepare('SELECT * FROM sends ORDER BY sent_at, rowid'),
+    };
+  }
+
+  async appendGroups(groups: readonly CommitGroup[], signed: readonly SignedStatement[]): Promise<Float64Array> {
+    const buffers = new Set<ArrayBuffer>();
+    for (const group of groups) for (const { bundle } of group.entries) buffers.add(bundle.buffer as ArrayBuffer);
+    return this.write<Float64Array>({ kind: 'groups', groups, signed }, [...buffers]);
+  }
+
+  tail(lane: number): { nextSequence: bigint; acceptedAt: bigint } {
+    const row = this.statements.tail.get(...laneBounds(lane)) as EntryRow | undefined;
+    if (row === undefined) return { nextSequence: 0n, acceptedAt: 0n };
+    return { nextSequence: sequenceOf(row.position) + 1n, acceptedAt: BigInt(row.accepted_at) };
+  }
+
+  lastEntryOf(sender: Hex, lane: number): Entry | undefined {
+    return entryOf(this.statements.lastEntryOf.get(fromHex(sender), lane));
+  }
+
+  entryByNonce(sender: Hex, lane: number, nonce: bigint): Entry | undefined {
+    // Accepted nonces grow from 0 by at most 4,096 a bundle: beyond the largest exact number there is none.
+    if (nonce > BigInt(Number.MAX_SAFE_INTEGER)) return undefined;
+    const entry = entryOf(this.statements.entryByNonce.get(fromHex(sender), lane, Number(nonce)));
+    return entry !== undefined && nonce < entry.nonce + BigInt(entry.count) ? entry : undefined;
+  }
+
+  entry(lane: number, sequence: bigint): FullEntry | undefined {
+    const row = this.statements.entry.get(positionOf(lane, sequence)) as EntryRow | undefined;
+    return row === undefined ? undefined : { ...toEntry(row), bundle: row.bundle };
+  }
+
+  entries(lane: number, firstSequence: bigint, maxCount: number): Entry[] {
+    const [, end] = laneBounds(lane);
+    const rows = this.statements.entries.all(positionOf(lane, firstSequence), end, maxCount) as EntryRow[];
+    return rows.map(toEntry);
+  }
+
+  fullEntries(lane: number, firstSequence: bigint, maxCount: number, maxBytes: number): FullEntry[] {
+    const [, end] = laneBounds(lane);
+    const entries: FullEntry[] = [];
+    let bytes = 0;
+    for (const row of this.statements.fullEntries.iterate(positionOf(lane, firstSequence), end, maxCount)) {
+      entries.push({ ...toEntry(row as EntryRow), bundle: (row as EntryRow).bundle });
+      bytes += (row as EntryRow).bytes;
+      if (bytes >= maxBytes) break;
+    }
+    return entries;
+  }
+
+  groupOf(lane: number, sequence: bigint): GroupRecord | undefined {
+    const row = this.statements.groupOf.get(positionOf(lane, sequence)) as
+      | { position: number; count: number; root: Buffer; include_by: number | null; signature: Buffer | null }
+      | undefined;
+    if (row === undefined || laneOf(row.position) !== lane) return undefined;
+    const firstSequence = sequenceOf(row.position);
+    if (sequence >= firstSequence + BigInt(row.count)) return undefined;
+    const signed =
+      row.signature === null || row.include_by === null
+        ? undefined
+        : { includeBy: BigInt(row.include_by), signature: toHex(row.signature) };
+    return { lane, firstSequence, count: row.count, root: toHex(row.root), signed };
+  }
+
+  topicKey(topic: Hex): number {
+    return topicKeyOf(this.salt, fromHex(topic, 32));
+  }
+
+  placesOf(topic: Hex, lane: number, after: Place | undefined, limit: number): Place[] {
+    const [start, end] = laneBounds(lane);
+    const position = after === undefined ? start : positionOf(lane, after.sequence);
+    const rows = this.statements.placesOf.all(this.topicKey(topic), position, after?.index ?? -1, end, limit) as {
+      position: number;
+      message_index: number;
+    }[];
+    return rows.map((row) => ({ sequence: sequenceOf(row.position), index: row.message_index }));
+  }
+
+  async appendBatch(batch: SealedBatch): Promise<void> {
+    await this.write({ kind: 'batch', batch });
+  }
+
+  batch(lane: number, number: bigint): SealedBatch | undefined {
+    return batchOf(this.statements.batch.get(lane, number));
+  }
+
+  lastBatch(lane: number): SealedBatch | undefined {
+    return this.batches(lane, undefined, 1)[0];
+  }
+
+  batchOf(lane: number, sequence: bigint): SealedBatch | undefined {
+    const batch = batchOf(this.statements.batchOf.get(lane, sequence));
+    return batch !== undefined && sequence < batch.header.firstSequence + BigInt(batch.header.count) ? batch : undefined;
+  }
+
+  batches(lane: number, before: bigint | undefined, limit: number): SealedBatch[] {
+    const rows = this.statements.batches.all(lane, clamp(before), limit) as BatchRow[];
+    return rows.map(toBatch);
+  }
+
+  batchesFrom(lane: number, from: bigint, limit: number): SealedBatch[] {
+    return (this.statements.batchesFrom.all(lane, clamp(from), limit) as BatchRow[]).map(toBatch);
+  }
+
+  async applyL1(step: L1Step): Promise<void> {
+    await this.write({ kind: 'l1', step });
+  }
+
+  l1Blocks(): L1Block[] {
+    const rows = this.statements.l1Blocks.all() as { number: number; hash: Buffer; parent_hash: Buffer; timestamp: number }[];
+    return rows.map((row) => ({
+      number: BigInt(row.number),
+      hash: toHex(row.hash),
+      parentHash: toHex(row.parent_hash),
+      timestamp: BigInt(row.timestamp),
+    }));
+  }
+
+  commitment(lane: number, number: bigint): Commitment | undefined {
+    return commitmentOf(this.statements.commitment.get(lane, clamp(number)));
+  }
+
+  lastCommitment(lane: number, upToBlock: bigint): Commitment | undefined {
+    return commitmentOf(this.statements.lastCommitment.get(lane, clamp(upToBlock)));
+  }
+
+  async recordSend(send: SendRecord): Promise<void> {
+    await this.write({ kind: 'send', send });
+  }
+
+  sends(): SendRecord[] {
+    const rows = this.statements.sends.all() as {
+      transaction_hash: Buffer;
+      nonce: number;
+      lane: number;
+      first_number: number;
+      last_number: number;
+      max_fee_per_gas: string;
+      max_priority_fee_per_gas: string;
+      raw: Buffer;
+      sent_at: number;
+    }[];
+    return rows.map((row) => ({
+      transactionHash: toHex(row.transaction_hash),
+      nonce: row.nonce,
+      lane: row.lane,
+      firstNumber: BigInt(row.first_number),
+      lastNumber: BigInt(row.last_number),
+      maxFeePerGas: BigInt(row.max_fee_per_gas),
+      maxPriorityFeePerGas: BigInt(row.max_priority_fee_per_gas),
+      raw: toHex(row.raw),
+      sentAt: row.sent_at,
+    }));
+  }
+
+  async forgetSends(transactionHashes: readonly Hex[]): Promise<void> {
+    await this.write({ kind: 'forget', transactionHashes });
+  }
+
+  bytesOnDisk(): number {
+    let bytes = 0;
+    for (const suffix of ['', '-wal', '-shm']) bytes += statSync(this.path + suffix, { throwIfNoEntry: false })?.size ?? 0;
+    return bytes;
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.write({ kind: 'close' });
+    } finally {
+      await this.writer.terminate();
+      this.reader.close();
+      this.lock.close();
+    }
+  }
+
+  private async write<T>(write: Write, transfer: readonly ArrayBuffer[] = []): Promise<T> {
+    try {
+      return await this.writer.call<T>(write, transfer);
+    } catch (error) {
+      // SQLITE_FULL before the commit frame is written: the transaction was rolled back, nothing is there.
+      if (error instanceof ThreadError && error.code === 'SQLITE_FULL') {
+        throw new StoreFullError(`no room for the database: ${error.message}`, { cause: error });
+      }
+      throw error;
+    }
+  }
+}
+
+function toEntry(row: EntryRow): Entry {
+  return {
+    lane: laneOf(row.position),
+    sequence: sequenceOf(row.position),
+    void: row.void,
+    previous: BigInt(row.previous),
+    acceptedAt: BigInt(row.accepted_at),
+    sender: toHex(row.sender),
+    nonce: BigInt(row.nonce),
+    count: row.count,
+    structHash: row.struct_hash,
+    bundleHash: row.bundle_hash,
+    bytes: row.bytes,
+  };
+}
+
+const entryOf = (row: unknown): Entry | undefined => (row === undefined ? undefined : toEntry(row as EntryRow));
+
+function toBatch(row: BatchRow): SealedBatch {
+  const header: BatchHeader = {
+    lane: row.lane,
+    term: row.term,
+    number: BigInt(row.number),
+    parentHash: toHex(row.parent_hash),
+    firstSequence: BigInt(row.first_sequence),
+    count: row.count,
+    bundlesRoot: toHex(row.bundles_root),
+    inboxCount: BigInt(row.inbox_count),
+    timestamp: BigInt(row.timestamp),
+    dataHash: toHex(row.data_hash),
+  };
+  return { header, batchHash: toHex(row.batch_hash), bytes: row.bytes, messages: row.messages };
+}
+
+const batchOf = (row: unknown): SealedBatch | undefined => (row === undefined ? undefined : toBatch(row as BatchRow));
+
+const commitmentOf = (row: unknown): Commitment | undefined => {
+  if (row === undefined) return undefined;
+  const { lane, number, batch_hash, transaction_hash, block_number, block_hash } = row as CommitmentRow;
+  return {
+    lane,
+    number: BigInt(number),
+    batchHash: toHex(batch_hash),
+    transactionHash: toHex(transaction_hash),
+    blockNumber: BigInt(block_number),
+    blockHash: toHex(block_hash),
+  };
+};
+
+/** First position of a lane, and of the next. */
+const laneBounds = (lane: number): [number, number] => [positionOf(lane, 0n), positionOf(lane + 1, 0n)];
+
+/** A number to compare with: nothing stored is beyond the largest exact one. */
+const clamp = (value: bigint | undefined): number =>
+  value === undefined || value > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : Number(value);

@@ -1,0 +1,103 @@
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { parentPort, Worker, workerData } from 'node:worker_threads';
+
+/** What a thread answers: a value, and the buffers in it that move instead of being copied. */
+export interface Answer {
+  readonly value: unknown;
+  readonly transfer?: readonly ArrayBuffer[];
+}
+
+interface Request {
+  readonly id: number;
+  readonly body: unknown;
+}
+
+type Response = { readonly id: number; readonly value: unknown } | { readonly id: number; readonly error: Fault };
+
+/** An error's useful parts: classes do not survive the way between threads. */
+interface Fault {
+  readonly message: string;
+  readonly code: string | undefined;
+}
+
+/** An error thrown inside a thread. `code` is the original error's, if it had one. */
+export class ThreadError extends Error {
+  override readonly name = 'ThreadError';
+
+  constructor(
+    message: string,
+    readonly code: string | undefined,
+  ) {
+    super(message);
+  }
+}
+
+/**
+ * A worker thread that answers calls in the order in which they were made. A thread that dies fails every open call, and
+ * every later one, with `thread.died`.
+ */
+export class Thread {
+  private readonly worker: Worker;
+  private readonly open = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
+  private nextId = 0;
+  private dead: ThreadError | undefined;
+
+  /** `script` names the compiled file; run from the sources, its TypeScript twin is taken instead. */
+  constructor(script: URL, data: unknown) {
+    const source = new URL(script.href.replace(/\.js$/, '.ts'));
+    this.worker = existsSync(fileURLToPath(script))
+      ? new Worker(script, { workerData: data })
+      : new Worker(source, { workerData: data, execArgv: ['--import', 'tsx'] });
+    this.worker.on('message', (response: Response) => {
+      const call = this.open.get(response.id);
+      this.open.delete(response.id);
+      if ('error' in response) call?.reject(new ThreadError(response.error.message, response.error.code));
+      else call?.resolve(response.value);
+    });
+    this.worker.on('error', (error) => this.fail(error));
+    this.worker.on('exit', (exitCode) => this.fail(new Error(`the thread ended with exit code ${exitCode}`)));
+  }
+
+  /** Calls now waiting for their answer. */
+  get pending(): number {
+    return this.open.size;
+  }
+
+  call<T>(body: unknown, transfer: readonly ArrayBuffer[] = []): Promise<T> {
+    if (this.dead !== undefined) return Promise.reject(this.dead);
+    return new Promise<T>((resolve, reject) => {
+      const id = this.nextId++;
+      this.open.set(id, { resolve: resolve as (value: unknown) => void, reject });
+      this.worker.postMessage({ id, body } satisfies Request, transfer as ArrayBuffer[]);
+    });
+  }
+
+  /** Ends the thread at once; open calls fail. */
+  async terminate(): Promise<void> {
+    this.fail(new Error('the thread was ended'));
+    await this.worker.terminate();
+  }
+
+  private fail(cause: Error): void {
+    this.dead ??= new ThreadError(cause.message, 'thread.died');
+    for (const call of this.open.values()) call.reject(this.dead);
+    this.open.clear();
+  }
+}
+
+/** Runs inside a thread: answers each call with `handle`, one after the other. */
+export function serveThread<Data>(start: (data: Data) => (body: never) => Answer): void {
+  if (parentPort === null) throw new Error('this file runs in a worker thread only');
+  const port = parentPort;
+  const handle = start(workerData as Data) as (body: unknown) => Answer;
+  port.on('message', ({ id, body }: Request) => {
+    try {
+      const { value, transfer = [] } = handle(body);
+      port.postMessage({ id, value } satisfies Response, transfer as ArrayBuffer[]);
+    } catch (error) {
+      const { message, code } = error as Error & { code?: string };
+      port.postMessage({ id, error: { message, code } } satisfies Response);
+    }
+  });
+}
