@@ -1,11 +1,8 @@
-import { code as dagPb, encode as encodeDagPb, prepare as prepareDagPb } from '@ipld/dag-pb';
 import { keccak_256 } from '@noble/hashes/sha3';
-import { UnixFS } from 'ipfs-unixfs';
-import { CID } from 'multiformats/cid';
-import { create as createDigest } from 'multiformats/hashes/digest';
-import { concat, fromHex, type Hex, join, Reader, toHex, uintBytes, viewOf } from './bytes.js';
+import { HEADER_BYTES } from './bundle.js';
+import { concat, fromHex, type Hex, join, lowerHex, Reader, toHex, uintBytes, uintWord, viewOf } from './bytes.js';
 import { ProtocolError } from './errors.js';
-import { type Sha256, sha256 } from './tree.js';
+import { SIGNATURE_BYTES } from './signature.js';
 
 /** PROTOCOL.md §4 and §5. */
 export const MAX_BATCH_ENTRIES = 1_048_576;
@@ -13,10 +10,9 @@ export const MAX_BATCH_FILE_BYTES = 268_435_456;
 export const BATCH_FILE_HEADER_BYTES = 23;
 /** `void(1) ‖ previous(8) ‖ length(4)`: what stands before each bundle in a batch file. */
 export const ENTRY_PREFIX_BYTES = 13;
-const CHUNK_BYTES = 1_048_576;
+/** A malformed bundle never enters the log (§6): what is shorter than this has not even room for a bundle's fields. */
+const MIN_ENTRY_BUNDLE_BYTES = HEADER_BYTES + SIGNATURE_BYTES;
 const FILE_VERSION = 0x01;
-const RAW_CODEC = 0x55;
-const SHA2_256 = 0x12;
 
 /** What a batch commits to; field for field the contract's struct (§4). `batchHash` of number 0 is 32 zero bytes. */
 export interface BatchHeader {
@@ -47,27 +43,30 @@ export interface BatchFile {
   readonly entries: readonly BatchEntry[];
 }
 
-/** `keccak256(abi.encode(header))` (§4). */
+/**
+ * `keccak256(abi.encode(header))` (§4).
+ * @throws value.malformed for a field outside its type
+ */
 export function batchHash(header: BatchHeader): Hex {
   return toHex(
     keccak_256(
       concat(
-        uintBytes(header.lane, 32),
-        uintBytes(header.term, 32),
-        uintBytes(header.number, 32),
+        uintWord(header.lane, 2),
+        uintWord(header.term, 4),
+        uintWord(header.number, 8),
         fromHex(header.parentHash, 32),
-        uintBytes(header.firstSequence, 32),
-        uintBytes(header.count, 32),
+        uintWord(header.firstSequence, 8),
+        uintWord(header.count, 4),
         fromHex(header.bundlesRoot, 32),
-        uintBytes(header.inboxCount, 32),
-        uintBytes(header.timestamp, 32),
+        uintWord(header.inboxCount, 8),
+        uintWord(header.timestamp, 8),
         fromHex(header.dataHash, 32),
       ),
     ),
   );
 }
 
-/** The first 23 bytes of a batch file. */
+/** The first 23 bytes of a batch file (§5). */
 export const batchFileHeader = (file: Omit<BatchFile, 'entries'>, count: number): Uint8Array =>
   concat(
     Uint8Array.of(FILE_VERSION),
@@ -81,7 +80,7 @@ export const batchFileHeader = (file: Omit<BatchFile, 'entries'>, count: number)
 export const entryPrefix = (entry: { void: 0 | 1; previous: bigint; bundle: { length: number } }): Uint8Array =>
   concat(Uint8Array.of(entry.void), uintBytes(entry.previous, 8), uintBytes(entry.bundle.length, 4));
 
-/** The parts of a batch file in order: joined, they are the file. Bundles are not copied. */
+/** The parts of a batch file in order: joined, they are the file. Bundles are not copied, nothing is checked. */
 export function* batchFileParts(file: BatchFile): Generator<Uint8Array> {
   yield batchFileHeader(file, file.entries.length);
   for (const entry of file.entries) {
@@ -90,30 +89,37 @@ export function* batchFileParts(file: BatchFile): Generator<Uint8Array> {
   }
 }
 
-/** @throws batch.malformed for no entries, too many, or a file over 268,435,456 bytes */
+/**
+ * A batch file's bytes (§5).
+ * @throws batch.malformed for no entries, too many, one too short for a bundle, or a file over 268,435,456 bytes
+ */
 export function encodeBatchFile(file: BatchFile): Uint8Array {
-  const count = file.entries.length;
-  if (count < 1 || count > MAX_BATCH_ENTRIES) throw malformed(`expected 1 to ${MAX_BATCH_ENTRIES} entries, got ${count}`, {});
-  const bytes = join([...batchFileParts(file)]);
-  if (bytes.length > MAX_BATCH_FILE_BYTES)
-    throw malformed(`expected at most ${MAX_BATCH_FILE_BYTES} bytes, got ${bytes.length}`, {});
-  return bytes;
+  checkEntryCount(file.entries.length);
+  let size = BATCH_FILE_HEADER_BYTES;
+  for (const [index, { bundle }] of file.entries.entries()) {
+    checkEntrySize(bundle.length, index);
+    size += ENTRY_PREFIX_BYTES + bundle.length;
+  }
+  checkFileSize(size);
+  return join([...batchFileParts(file)]);
 }
 
 /**
- * A batch file's content; bundles are views into `bytes` and are not decoded.
+ * A batch file's content (§5). Bundles are views into `bytes` and are not decoded: `readBundle` is for that.
  * @throws batch.malformed
  */
 export function decodeBatchFile(bytes: Uint8Array): BatchFile {
   if (bytes.length < BATCH_FILE_HEADER_BYTES)
     throw malformed(`expected at least ${BATCH_FILE_HEADER_BYTES} bytes, got ${bytes.length}`, { at: 0 });
-  if (bytes.length > MAX_BATCH_FILE_BYTES)
-    throw malformed(`expected at most ${MAX_BATCH_FILE_BYTES} bytes, got ${bytes.length}`, {});
+  checkFileSize(bytes.length);
   const view = viewOf(bytes);
   if (bytes[0] !== FILE_VERSION) throw malformed(`expected version 1 at byte 0, got ${bytes[0]}`, { at: 0 });
   const count = view.getUint32(19);
-  if (count < 1 || count > MAX_BATCH_ENTRIES)
-    throw malformed(`expected 1 to ${MAX_BATCH_ENTRIES} entries, got ${count}`, { at: 19 });
+  checkEntryCount(count);
+  // A count that the bytes cannot hold is refused here, so that nobody makes us allocate more than they sent.
+  if (count * (ENTRY_PREFIX_BYTES + MIN_ENTRY_BUNDLE_BYTES) > bytes.length - BATCH_FILE_HEADER_BYTES) {
+    throw malformed(`expected ${count} entries, got ${bytes.length - BATCH_FILE_HEADER_BYTES} bytes`, { at: 19 });
+  }
   const entries: BatchEntry[] = [];
   let at = BATCH_FILE_HEADER_BYTES;
   for (let index = 0; index < count; index++) {
@@ -125,6 +131,7 @@ export function decodeBatchFile(bytes: Uint8Array): BatchFile {
     const previous = view.getBigUint64(at + 1);
     const length = view.getUint32(at + 9);
     at += ENTRY_PREFIX_BYTES;
+    checkEntrySize(length, index);
     if (length > bytes.length - at) {
       throw malformed(`entry ${index}: expected ${length} bytes at byte ${at}, got ${bytes.length - at}`, { at, index });
     }
@@ -135,66 +142,23 @@ export function decodeBatchFile(bytes: Uint8Array): BatchFile {
   return { lane: view.getUint16(1), number: view.getBigUint64(3), firstSequence: view.getBigUint64(11), entries };
 }
 
-/**
- * The SHA-256 digest of the file's UnixFS root block: 1 MiB raw leaves under one dag-pb root, always (§5).
- * `parts`, joined, are the file; each is hashed once, as it comes, with at most one chunk copied.
- * @throws batch.malformed for an empty file or one over 268,435,456 bytes
- */
-export function dataHash(parts: Iterable<Uint8Array>, hash: Sha256 = sha256): Hex {
-  const links: { Name: string; Tsize: number; Hash: CID }[] = [];
-  const sizes: bigint[] = [];
-  let total = 0;
-  const addChunk = (chunk: Uint8Array) => {
-    links.push({ Name: '', Tsize: chunk.length, Hash: CID.createV1(RAW_CODEC, createDigest(SHA2_256, hash(chunk))) });
-    sizes.push(BigInt(chunk.length));
-    total += chunk.length;
-    if (total > MAX_BATCH_FILE_BYTES) throw malformed(`expected at most ${MAX_BATCH_FILE_BYTES} bytes`, {});
-  };
-  const pending = new Uint8Array(CHUNK_BYTES);
-  let filled = 0;
-  for (const part of parts) {
-    let at = 0;
-    while (at < part.length) {
-      const taken = Math.min(CHUNK_BYTES - filled, part.length - at);
-      if (filled === 0 && taken === CHUNK_BYTES) {
-        addChunk(part.subarray(at, at + taken));
-      } else {
-        pending.set(part.subarray(at, at + taken), filled);
-        filled += taken;
-        if (filled === CHUNK_BYTES) {
-          addChunk(pending);
-          filled = 0;
-        }
-      }
-      at += taken;
-    }
-  }
-  if (filled > 0) addChunk(pending.subarray(0, filled));
-  if (total === 0) throw malformed('expected a batch file, got no bytes', {});
-  const data = new UnixFS({ type: 'file', blockSizes: sizes }).marshal();
-  return toHex(hash(encodeDagPb(prepareDagPb({ Data: data, Links: links }))));
-}
-
-/** The CIDv1 under which any IPFS node that has the file serves it: `bafybei…` (§5). */
-export const dataCid = (digest: Hex): string => CID.createV1(dagPb, createDigest(SHA2_256, fromHex(digest, 32))).toString();
-
 /** The JSON object `header` of §11. */
 export const headerToJson = (header: BatchHeader) => ({
   lane: header.lane,
   term: header.term,
   number: String(header.number),
-  parentHash: header.parentHash,
+  parentHash: lowerHex(header.parentHash),
   firstSequence: String(header.firstSequence),
   count: header.count,
-  bundlesRoot: header.bundlesRoot,
+  bundlesRoot: lowerHex(header.bundlesRoot),
   inboxCount: String(header.inboxCount),
   timestamp: String(header.timestamp),
-  dataHash: header.dataHash,
+  dataHash: lowerHex(header.dataHash),
 });
 
 export type BatchHeaderJson = ReturnType<typeof headerToJson>;
 
-/** Form only: bounds and links are for the contract and the verifier. */
+/** Form only: bounds and links are for the contract and the verifier. Errors have the reader's code. */
 export const headerFromJson = (json: Reader): BatchHeader => ({
   lane: json.field('lane').number(0xffff),
   term: json.field('term').number(0xffff_ffff),
@@ -208,7 +172,24 @@ export const headerFromJson = (json: Reader): BatchHeader => ({
   dataHash: json.field('dataHash').hex(32),
 });
 
-/** @throws batch.malformed */
+/**
+ * A header from its JSON object (§11), form only.
+ * @throws batch.malformed
+ */
 export const decodeBatchHeader = (value: unknown): BatchHeader => headerFromJson(new Reader(value, 'batch.malformed', 'header'));
+
+function checkEntryCount(count: number): void {
+  if (count < 1 || count > MAX_BATCH_ENTRIES) throw malformed(`expected 1 to ${MAX_BATCH_ENTRIES} entries, got ${count}`, {});
+}
+
+function checkEntrySize(length: number, index: number): void {
+  if (length < MIN_ENTRY_BUNDLE_BYTES) {
+    throw malformed(`entry ${index}: expected a bundle of at least ${MIN_ENTRY_BUNDLE_BYTES} bytes, got ${length}`, { index });
+  }
+}
+
+function checkFileSize(size: number): void {
+  if (size > MAX_BATCH_FILE_BYTES) throw malformed(`expected at most ${MAX_BATCH_FILE_BYTES} bytes, got ${size}`, {});
+}
 
 const malformed = (detail: string, facts: Record<string, string | number>) => new ProtocolError('batch.malformed', detail, facts);

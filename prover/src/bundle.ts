@@ -1,10 +1,25 @@
 import { keccak_256 } from '@noble/hashes/sha3';
-import { ascii, concat, fromHex, type Hex, join, Reader, toBase64, toHex, uintBytes, viewOf, ZERO_ADDRESS } from './bytes.js';
+import {
+  addressWord,
+  concat,
+  fromHex,
+  type Hex,
+  join,
+  lowerHex,
+  Reader,
+  toBase64,
+  toHex,
+  uintBytes,
+  uintWord,
+  viewOf,
+  ZERO_ADDRESS,
+} from './bytes.js';
 import { ProtocolError } from './errors.js';
 import {
   badSignature,
   type Domain,
   domainSeparator,
+  keccakText,
   type Recover,
   recoverSigner,
   recoverWithNoble,
@@ -22,7 +37,11 @@ export const HEADER_BYTES = 59;
 export const MESSAGE_PREFIX_BYTES = 33;
 const VERSION = 0x01;
 const LENGTH_BYTES = 4;
-const MAX_NONCE_END = 1n << 64n;
+/** The shortest bundle there is: one message without a payload. */
+const MIN_BUNDLE_BYTES = HEADER_BYTES + LENGTH_BYTES + MESSAGE_PREFIX_BYTES + SIGNATURE_BYTES;
+/** How many frames too short for a bundle a body may have before it is refused as a whole. */
+const MAX_SHORT_FRAMES = 1_024;
+const MAX_UINT64 = 0xffff_ffff_ffff_ffffn;
 
 /** What leaves a sender: `topic` is 32 opaque bytes, `payload` 0 to 65,536 bytes of ciphertext (§2). */
 export interface Message {
@@ -59,7 +78,10 @@ export interface MessageId {
   readonly nonce: bigint;
 }
 
-/** `0x00 ‖ topic(32) ‖ payload`, exactly the Merkle leaf's preimage (§2). */
+/**
+ * `0x00 ‖ topic(32) ‖ payload`, exactly the Merkle leaf's preimage (§2).
+ * @throws bundle.malformed, bundle.too_large
+ */
 export function encodeMessage(message: Message): Uint8Array {
   if (message.payload.length > MAX_PAYLOAD_BYTES) throw tooLarge('payload', message.payload.length, MAX_PAYLOAD_BYTES);
   return concat(Uint8Array.of(0), fromHex(message.topic, 32, 'bundle.malformed', 'topic'), message.payload);
@@ -68,7 +90,10 @@ export function encodeMessage(message: Message): Uint8Array {
 /** `SHA256(encoded message)`: 32 bytes. */
 export const messageLeaf = (message: Message, hash: Sha256 = sha256): Uint8Array => hash(encodeMessage(message));
 
-/** The tree over a bundle's message leaves, in order. */
+/**
+ * The tree over a bundle's message leaves, in order: its root is `messagesRoot` (§3).
+ * @throws value.malformed for no messages; bundle.malformed, bundle.too_large
+ */
 export const messagesTree = (messages: readonly Message[], hash: Sha256 = sha256): MerkleTree =>
   buildTree(
     messages.map((message) => messageLeaf(message, hash)),
@@ -85,21 +110,24 @@ export const topicLane = (topic: Hex, laneCount: number): number => Number.parse
 export function encodeBundle(bundle: Bundle): Uint8Array {
   const { messages } = bundle;
   checkCount(messages.length, bundle.nonce);
-  const encoded = messages.map(encodeMessage);
+  let size = HEADER_BYTES + SIGNATURE_BYTES;
+  for (const { payload } of messages) size += LENGTH_BYTES + MESSAGE_PREFIX_BYTES + payload.length;
+  if (size > MAX_BUNDLE_BYTES) throw tooLarge('bundle', size, MAX_BUNDLE_BYTES);
   const parts: Uint8Array[] = [
     Uint8Array.of(VERSION),
-    uintBytes(bundle.lane, 2),
+    uintBytes(bundle.lane, 2, 'bundle.malformed', 'lane'),
     senderBytes(bundle.sender),
-    uintBytes(bundle.nonce, 8),
-    uintBytes(bundle.expiry, 8),
-    uintBytes(bundle.postage, 16),
+    uintBytes(bundle.nonce, 8, 'bundle.malformed', 'nonce'),
+    uintBytes(bundle.expiry, 8, 'bundle.malformed', 'expiry'),
+    uintBytes(bundle.postage, 16, 'bundle.malformed', 'postage'),
     uintBytes(messages.length, LENGTH_BYTES),
   ];
-  for (const message of encoded) parts.push(uintBytes(message.length, LENGTH_BYTES), message);
+  for (const message of messages) {
+    const encoded = encodeMessage(message);
+    parts.push(uintBytes(encoded.length, LENGTH_BYTES), encoded);
+  }
   parts.push(fromHex(bundle.signature, SIGNATURE_BYTES, 'bundle.malformed', 'signature'));
-  const bytes = join(parts);
-  if (bytes.length > MAX_BUNDLE_BYTES) throw tooLarge('bundle', bytes.length, MAX_BUNDLE_BYTES);
-  return bytes;
+  return join(parts);
 }
 
 /** A bundle's bytes with where everything lies in them: nothing is copied. */
@@ -186,7 +214,10 @@ export function viewTree(view: BundleView, hash: Sha256 = sha256): MerkleTree {
   return buildTree(leaves, hash);
 }
 
-/** @throws bundle.malformed, bundle.too_large */
+/**
+ * A bundle from its bytes, form and sizes checked (§3). Payloads are views into `bytes`.
+ * @throws bundle.malformed, bundle.too_large
+ */
 export function decodeBundle(bytes: Uint8Array): Bundle {
   const view = readBundle(bytes);
   const messages: Message[] = [];
@@ -215,15 +246,20 @@ export const fieldsOf = (view: BundleView, messagesRoot: Hex): BundleFields => (
 export const frameBundle = (bundle: Uint8Array): Uint8Array => concat(uintBytes(bundle.length, LENGTH_BYTES), bundle);
 
 /**
- * The bundles of a body of frames, as views into it.
+ * The bundles of a body of frames, as views into it; the bundles themselves are not looked at. So that nobody makes us
+ * hold more than they sent, a body of very many frames that are too short to be bundles does not count as split.
  * @throws bundle.malformed unless the body splits wholly into one or more frames
  */
 export function splitFrames(body: Uint8Array): Uint8Array[] {
   if (body.length === 0) throw malformed('expected one or more framed bundles, got an empty body', { at: 0 });
   const view = viewOf(body);
   const bundles: Uint8Array[] = [];
+  const maxFrames = MAX_SHORT_FRAMES + Math.floor(body.length / (LENGTH_BYTES + MIN_BUNDLE_BYTES));
   let at = 0;
   while (at < body.length) {
+    if (bundles.length === maxFrames) {
+      throw malformed(`expected at most ${maxFrames} frames in ${body.length} bytes, got one more at byte ${at}`, { at });
+    }
     if (at + LENGTH_BYTES > body.length) throw malformed(`expected a frame's length at byte ${at}, got the end`, { at });
     const length = view.getUint32(at);
     at += LENGTH_BYTES;
@@ -236,29 +272,31 @@ export function splitFrames(body: Uint8Array): Uint8Array[] {
   return bundles;
 }
 
-const BUNDLE_TYPE = keccak_256(
-  ascii('Bundle(address sender,uint16 lane,uint64 nonce,uint64 expiry,uint128 postage,uint32 count,bytes32 messagesRoot)'),
+const BUNDLE_TYPE = /* @__PURE__ */ keccakText(
+  'Bundle(address sender,uint16 lane,uint64 nonce,uint64 expiry,uint128 postage,uint32 count,bytes32 messagesRoot)',
 );
 
-/** hashStruct(Bundle): what `(sender, structHash)` names, whatever the signature (§3, §6). 32 bytes. */
+/**
+ * hashStruct(Bundle): what `(sender, structHash)` names, whatever the signature (§3, §6). 32 bytes.
+ * @throws value.malformed for a field outside its type
+ */
 export function bundleStructHash(fields: Omit<BundleFields, 'signature'>): Uint8Array {
   const { sender, lane, nonce, expiry, postage, count, messagesRoot } = fields;
   return keccak_256(
     concat(
       BUNDLE_TYPE,
-      new Uint8Array(12),
-      fromHex(sender, 20),
-      uintBytes(lane, 32),
-      uintBytes(nonce, 32),
-      uintBytes(expiry, 32),
-      uintBytes(postage, 32),
-      uintBytes(count, 32),
+      addressWord(sender),
+      uintWord(lane, 2),
+      uintWord(nonce, 8),
+      uintWord(expiry, 8),
+      uintWord(postage, 16),
+      uintWord(count, 4),
       fromHex(messagesRoot, 32),
     ),
   );
 }
 
-/** The digest a sender signs: 32 bytes. */
+/** The EIP-712 digest a sender signs (§3): 32 bytes. */
 export const bundleDigest = (domain: Domain, fields: Omit<BundleFields, 'signature'>): Uint8Array =>
   typedDataDigest(domainSeparator(domain), bundleStructHash(fields));
 
@@ -277,7 +315,7 @@ export const entryHash = (isVoid: 0 | 1, previous: bigint, bundle: Uint8Array, h
 export function verifyBundleSignature(domain: Domain, fields: BundleFields, recover: Recover = recoverWithNoble): void {
   const signature = fromHex(fields.signature, undefined, 'bundle.bad_signature', 'signature');
   const signer = recoverSigner(bundleDigest(domain, fields), signature, recover);
-  if (signer !== fields.sender.toLowerCase() || signer === ZERO_ADDRESS) {
+  if (signer !== lowerHex(fields.sender) || signer === ZERO_ADDRESS) {
     throw badSignature(`expected it to be made by the sender ${fields.sender}, got ${signer}`);
   }
 }
@@ -301,20 +339,16 @@ export function verifyLane(view: BundleView, laneCount: number): void {
 
 /** The JSON object `bundle` of §11. */
 export const bundleToJson = (bundle: Bundle) => ({
-  lane: bundle.lane,
-  sender: bundle.sender,
-  nonce: String(bundle.nonce),
-  expiry: String(bundle.expiry),
-  postage: String(bundle.postage),
-  messages: bundle.messages.map(({ topic, payload }) => ({ topic, payload: toBase64(payload) })),
-  signature: bundle.signature,
+  ...headToJson(bundle),
+  messages: bundle.messages.map(({ topic, payload }) => ({ topic: lowerHex(topic), payload: toBase64(payload) })),
+  signature: lowerHex(bundle.signature),
 });
 
 export type BundleJson = ReturnType<typeof bundleToJson>;
 
 /**
- * A bundle from its JSON object. Form only: `encodeBundle` of the result checks counts and sizes.
- * @throws bundle.malformed, bundle.too_large
+ * A bundle from its JSON object. Form only: `encodeBundle` of the result checks sender, counts and sizes.
+ * @throws bundle.malformed
  */
 export function bundleFromJson(value: unknown, at = 'bundle'): Bundle {
   const json = new Reader(value, 'bundle.malformed', at);
@@ -328,6 +362,16 @@ export function bundleFromJson(value: unknown, at = 'bundle'): Bundle {
   };
 }
 
+/** The five signed numbers as JSON objects carry them (§11). */
+export const headToJson = (head: BundleHead) => ({
+  lane: head.lane,
+  sender: lowerHex(head.sender),
+  nonce: String(head.nonce),
+  expiry: String(head.expiry),
+  postage: String(head.postage),
+});
+
+/** The five signed numbers out of a JSON object that has them. */
 export const headFromJson = (json: Reader): BundleHead => ({
   lane: json.field('lane').number(0xffff),
   sender: json.field('sender').hex(20),
@@ -336,25 +380,31 @@ export const headFromJson = (json: Reader): BundleHead => ({
   postage: json.field('postage').uint(128),
 });
 
-export const formatMessageId = ({ sender, lane, nonce }: MessageId): string => `${sender}/${lane}/${nonce}`;
+/** `0xsender/lane/nonce`, in lower case (§3). */
+export const formatMessageId = ({ sender, lane, nonce }: MessageId): string => `${lowerHex(sender)}/${lane}/${nonce}`;
 
 /**
- * `0xsender/lane/nonce` (§3).
+ * The parts of `0xsender/lane/nonce` (§3), the sender in lower case.
  * @throws value.malformed
  */
-export function parseMessageId(text: string): MessageId {
-  const parts = /^(0x[0-9a-fA-F]{40})\/(0|[1-9][0-9]{0,4})\/(0|[1-9][0-9]{0,19})$/.exec(text);
+export function parseMessageId(text: unknown): MessageId {
+  const parts = typeof text === 'string' ? /^(0x[0-9a-fA-F]{40})\/(0|[1-9][0-9]{0,4})\/(0|[1-9][0-9]{0,19})$/.exec(text) : null;
   const [, sender, lane, nonce] = parts ?? [];
-  if (sender === undefined || Number(lane) > 0xffff || BigInt(nonce as string) >= MAX_NONCE_END) {
-    throw new ProtocolError('value.malformed', `expected a message id, 0xsender/lane/nonce, got ${text.slice(0, 100)}`);
+  if (sender === undefined || Number(lane) > 0xffff || BigInt(nonce as string) > MAX_UINT64) {
+    throw new ProtocolError('value.malformed', `expected a message id, 0xsender/lane/nonce, got ${String(text).slice(0, 100)}`);
   }
-  return { sender: sender.toLowerCase() as Hex, lane: Number(lane), nonce: BigInt(nonce as string) };
+  return { sender: lowerHex(sender as Hex), lane: Number(lane), nonce: BigInt(nonce as string) };
 }
 
-function checkCount(count: number, nonce: bigint): void {
-  if (count < 1 || count > MAX_MESSAGES) throw malformed(`expected 1 to ${MAX_MESSAGES} messages, got ${count}`, { count });
-  if (nonce + BigInt(count) >= MAX_NONCE_END)
-    throw malformed('expected nonce + count below 2^64', { count, nonce: String(nonce) });
+/**
+ * What holds for the count of every bundle in the log that is not void: 1 to 4,096, and nonce + count below 2^64 (§3, §6).
+ * @throws bundle.malformed
+ */
+export function checkCount(count: number, nonce: bigint): void {
+  if (!Number.isInteger(count) || count < 1 || count > MAX_MESSAGES) {
+    throw malformed(`expected 1 to ${MAX_MESSAGES} messages, got ${count}`, { count });
+  }
+  if (nonce + BigInt(count) > MAX_UINT64) throw malformed('expected nonce + count below 2^64', { count, nonce: String(nonce) });
 }
 
 function senderBytes(sender: Hex): Uint8Array {

@@ -4,17 +4,24 @@ import { type ProtocolCode, ProtocolError } from './errors.js';
 /** `0x` followed by an even number of hex digits. Given out in lower case, taken in either. */
 export type Hex = `0x${string}`;
 
-export const ZERO_ADDRESS: Hex = `0x${'00'.repeat(20)}`;
-export const ZERO_HASH: Hex = `0x${'00'.repeat(32)}`;
+export const ZERO_ADDRESS: Hex = '0x0000000000000000000000000000000000000000';
+export const ZERO_HASH: Hex = '0x0000000000000000000000000000000000000000000000000000000000000000';
 
+// One character class under one star: every engine runs it in constant stack, also over hundreds of megabytes.
+const HEX = /^0x[0-9a-fA-F]*$/;
+
+/** The same hex in lower case, as everything is given out (§11). */
+export const lowerHex = (hex: Hex): Hex => hex.toLowerCase() as Hex;
+
+/** Lower-case hex of some bytes. */
 export const toHex = (bytes: Uint8Array): Hex => `0x${bytesToHex(bytes)}`;
 
 /**
  * The bytes of a hex string.
- * @throws `code` if it is not `0x` hex, or not of `size` bytes where a size is given.
+ * @throws `code` if it is not `0x` hex, or not of `size` bytes where a size is given
  */
 export function fromHex(text: unknown, size?: number, code: ProtocolCode = 'value.malformed', at = 'value'): Uint8Array {
-  if (typeof text !== 'string' || !/^0x(?:[0-9a-fA-F]{2})*$/.test(text)) {
+  if (typeof text !== 'string' || text.length % 2 !== 0 || !HEX.test(text)) {
     throw new ProtocolError(code, `${at}: expected 0x and an even number of hex digits`, { at });
   }
   if (size !== undefined && text.length !== 2 + 2 * size) {
@@ -23,15 +30,17 @@ export function fromHex(text: unknown, size?: number, code: ProtocolCode = 'valu
   return hexToBytes(text.slice(2));
 }
 
-/** The same hex in lower case, checked to be `size` bytes. */
+/**
+ * The same hex in lower case.
+ * @throws `code` if it is not `0x` hex of `size` bytes
+ */
 export function normalizeHex(text: unknown, size: number, code: ProtocolCode = 'value.malformed', at = 'value'): Hex {
-  if (typeof text !== 'string' || text.length !== 2 + 2 * size || !/^0x[0-9a-fA-F]*$/.test(text)) {
+  if (typeof text !== 'string' || text.length !== 2 + 2 * size || !HEX.test(text)) {
     throw new ProtocolError(code, `${at}: expected 0x and ${2 * size} hex digits`, { at });
   }
-  return text.toLowerCase() as Hex;
+  return lowerHex(text as Hex);
 }
 
-const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 // String.fromCharCode takes its characters as arguments; 8 KiB at a time stays far below every engine's limit.
 const CHARACTERS = 8192;
 
@@ -44,22 +53,48 @@ export function toBase64(bytes: Uint8Array): string {
   return btoa(binary);
 }
 
-/** @throws `code` unless standard, padded base64 in its one canonical form. */
+const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
+const NO_DIGIT = 64;
+/** The value of each base64 digit by its character code. */
+const DIGIT_VALUES: Uint8Array = /* @__PURE__ */ (() => {
+  const values = new Uint8Array(128).fill(NO_DIGIT);
+  for (let value = 0; value < DIGITS.length; value++) values[DIGITS.charCodeAt(value)] = value;
+  return values;
+})();
+
+/**
+ * The bytes of standard, padded base64 (RFC 4648 §4), in its one canonical form. A loop and not a regular expression with
+ * `atob`: V8 overflows its stack on the obvious expression over 16 MB, and nothing but the result is allocated here.
+ * @throws `code` otherwise
+ */
 export function fromBase64(text: unknown, code: ProtocolCode = 'value.malformed', at = 'value'): Uint8Array {
   const fail = () => new ProtocolError(code, `${at}: expected standard base64 with padding`, { at });
-  if (typeof text !== 'string' || !BASE64.test(text)) throw fail();
-  const binary = atob(text);
-  const bytes = new Uint8Array(binary.length);
-  for (let at = 0; at < binary.length; at++) bytes[at] = binary.charCodeAt(at);
+  if (typeof text !== 'string' || text.length % 4 !== 0) throw fail();
+  const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0;
+  const bytes = new Uint8Array((text.length / 4) * 3 - padding);
+  let rest = 0;
+  let bits = 0;
+  let filled = 0;
+  for (let index = 0; index < text.length - padding; index++) {
+    const value = DIGIT_VALUES[text.charCodeAt(index)] ?? NO_DIGIT;
+    if (value === NO_DIGIT) throw fail();
+    rest = (rest << 6) | value;
+    bits += 6;
+    if (bits >= 8) {
+      bits -= 8;
+      bytes[filled++] = rest >> bits;
+      rest &= (1 << bits) - 1;
+    }
+  }
   // The last digit before the padding may carry bits that decode to nothing: two texts for one value.
-  const tail = text.length - 4;
-  if (text.endsWith('=') && toBase64(bytes.subarray(Math.max(0, (tail / 4) * 3))) !== text.slice(tail)) throw fail();
+  if (rest !== 0) throw fail();
   return bytes;
 }
 
+/** The parts one after the other, in new memory. */
 export const concat = (...parts: readonly Uint8Array[]): Uint8Array => join(parts);
 
-/** The parts one after the other, however many there are. */
+/** `concat` of a list, however long it is. */
 export function join(parts: readonly Uint8Array[]): Uint8Array {
   let size = 0;
   for (const part of parts) size += part.length;
@@ -72,6 +107,7 @@ export function join(parts: readonly Uint8Array[]): Uint8Array {
   return whole;
 }
 
+/** Not in constant time: nothing compared here is secret. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;
   for (let at = 0; at < a.length; at++) if (a[at] !== b[at]) return false;
@@ -82,22 +118,43 @@ export const ascii = (text: string): Uint8Array => new TextEncoder().encode(text
 
 /**
  * An unsigned integer as `size` big-endian bytes.
- * @throws value.malformed if it is negative, not whole, or does not fit.
+ * @throws `code` if it is negative, not whole, or does not fit
  */
-export function uintBytes(value: bigint | number, size: number): Uint8Array {
-  if (typeof value === 'number' && !Number.isSafeInteger(value)) {
-    throw new ProtocolError('value.malformed', `expected a whole number, got ${value}`);
+export function uintBytes(
+  value: bigint | number,
+  size: number,
+  code: ProtocolCode = 'value.malformed',
+  at = 'value',
+): Uint8Array {
+  const whole = typeof value === 'bigint' || Number.isSafeInteger(value) ? BigInt(value) : -1n;
+  if (whole < 0n || whole >> BigInt(8 * size) !== 0n) {
+    throw new ProtocolError(code, `${at}: expected an unsigned integer of ${8 * size} bits, got ${value}`, { at });
   }
   const bytes = new Uint8Array(size);
-  let rest = BigInt(value);
-  if (rest < 0n || rest >> BigInt(8 * size) !== 0n) {
-    throw new ProtocolError('value.malformed', `expected an unsigned integer of ${8 * size} bits, got ${value}`);
-  }
-  for (let at = size - 1; at >= 0 && rest > 0n; at--) {
-    bytes[at] = Number(rest & 0xffn);
+  let rest = whole;
+  for (let index = size - 1; rest > 0n; index--) {
+    bytes[index] = Number(rest & 0xffn);
     rest >>= 8n;
   }
   return bytes;
+}
+
+/**
+ * An unsigned integer of `size` bytes as the ABI and EIP-712 encode it: 32 bytes.
+ * @throws value.malformed if it does not fit into `size` bytes
+ */
+export const uintWord = (value: bigint | number, size: number): Uint8Array => leftPad(uintBytes(value, size));
+
+/**
+ * An address as the ABI and EIP-712 encode it: 32 bytes.
+ * @throws value.malformed unless hex of 20 bytes
+ */
+export const addressWord = (address: Hex): Uint8Array => leftPad(fromHex(address, 20));
+
+function leftPad(bytes: Uint8Array): Uint8Array {
+  const word = new Uint8Array(32);
+  word.set(bytes, 32 - bytes.length);
+  return word;
 }
 
 /** A view for reading big-endian integers out of `bytes`, whatever buffer they lie in. */
@@ -105,7 +162,7 @@ export const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer
 
 /**
  * A decimal string as an unsigned integer: no sign, no leading zero, below 2^bits (PROTOCOL.md §11).
- * @throws `code` otherwise.
+ * @throws `code` otherwise
  */
 export function parseUint(text: unknown, bits: 64 | 128, code: ProtocolCode = 'value.malformed', at = 'value'): bigint {
   if (typeof text === 'string' && /^(?:0|[1-9][0-9]{0,38})$/.test(text)) {
@@ -135,6 +192,7 @@ export class Reader {
     return new Reader((value as Record<string, unknown>)[name], this.code, `${this.at}.${name}`);
   }
 
+  /** True if there is such a field: its own, not one that every object inherits. */
   has(name: string): boolean {
     return typeof this.value === 'object' && this.value !== null && Object.hasOwn(this.value, name);
   }
@@ -160,6 +218,7 @@ export class Reader {
     return fromBase64(this.value, this.code, this.at);
   }
 
+  /** A decimal string. */
   uint(bits: 64 | 128): bigint {
     return parseUint(this.value, bits, this.code, this.at);
   }

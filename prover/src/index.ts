@@ -1,6 +1,7 @@
 export * from './batch.js';
 export * from './bundle.js';
 export * from './bytes.js';
+export * from './cid.js';
 export * from './errors.js';
 export * from './proof.js';
 export * from './receipt.js';

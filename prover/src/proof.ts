@@ -4,10 +4,11 @@ import {
   type BundleView,
   bundleHash,
   bundleStructHash,
+  checkCount,
   entryHash,
   fieldsOf,
   headFromJson,
-  MAX_MESSAGES,
+  headToJson,
   MAX_PAYLOAD_BYTES,
   type Message,
   messageAt,
@@ -15,9 +16,9 @@ import {
   topicLane,
   verifyBundleSignature,
 } from './bundle.js';
-import { fromHex, type Hex, Reader, toBase64, toHex, ZERO_HASH } from './bytes.js';
+import { fromHex, type Hex, lowerHex, Reader, toBase64, toHex, ZERO_HASH } from './bytes.js';
 import { ProtocolError } from './errors.js';
-import { type Receipt, type ReceiptTerms, readReceipt, receiptToJson, verifyReceipt } from './receipt.js';
+import { type Receipt, type ReceiptTerms, readPath, readReceipt, receiptToJson, verifyReceipt } from './receipt.js';
 import { type Domain, type Recover, recoverWithNoble } from './signature.js';
 import { inclusionPath, isIncluded, type MerkleTree, type Sha256, sha256 } from './tree.js';
 
@@ -87,22 +88,24 @@ export interface VerifyOptions {
   readonly onStep?: (step: ProofStep) => void;
 }
 
-// A path of 32 hashes spans 2^32 leaves, more than any count can be.
-const MAX_PATH = 32;
-const MAX_NONCE_END = 1n << 64n;
-
-/** The proof's part inside the bundle, from the bundle and the tree over its messages. */
+/**
+ * The proof's part inside the bundle (§9), from the bundle and the tree over its messages. The payload stays a view.
+ * @throws value.malformed if the bundle has no such message
+ */
 export const buildBundleProof = (domain: Domain, view: BundleView, tree: MerkleTree, messageIndex: number): BundleProof => ({
   version: 1,
   chainId: domain.chainId,
   settlement: domain.settlement,
+  messagePath: inclusionPath(tree, messageIndex).map(toHex),
   message: messageAt(view, messageIndex),
   messageIndex,
-  messagePath: inclusionPath(tree, messageIndex).map(toHex),
   bundle: fieldsOf(view, toHex(tree.root)),
 });
 
-/** Completes a proof with the entry's claims, its way through the batch, and the batch's header. */
+/**
+ * Completes a proof (§9) with the entry's claims, its way through the batch, and the batch's header.
+ * @throws value.malformed if the batch has no such entry
+ */
 export const buildMessageProof = (
   inner: BundleProof,
   entry: { void: 0 | 1; previous: bigint },
@@ -131,9 +134,7 @@ export function verifyMessageProof(
 ): ProvenMessage {
   const { header } = proof;
   const held = (step: ProofStep) => options.onStep?.(step);
-  const bundle = verifyBundleProof(proof, settlement, options);
-  if (proof.bundle.lane !== header.lane)
-    throw invalid('lane', `the bundle names lane ${proof.bundle.lane}, the batch lane ${header.lane}`);
+  const bundle = verifyBundleProof(proof, header.lane, settlement, options);
   if (proof.void !== 0) throw invalid('void', 'the entry is void: it is in the log, but says nothing');
   held('void');
   if (proof.bundle.expiry < header.timestamp) {
@@ -146,10 +147,10 @@ export function verifyMessageProof(
   }
   held('bundlePath');
   const hash = batchHash(header);
-  if (hash !== proof.batchHash.toLowerCase())
+  if (hash !== lowerHex(proof.batchHash))
     throw invalid('batchHash', `the header hashes to ${hash}, the proof names ${proof.batchHash}`);
   held('batchHash');
-  if (hash !== committed.toLowerCase() || hash === ZERO_HASH) {
+  if (hash !== lowerHex(committed) || hash === ZERO_HASH) {
     throw invalid('slot', `the L1 holds ${committed} for batch ${header.number} of lane ${header.lane}, the proof needs ${hash}`);
   }
   held('slot');
@@ -168,39 +169,34 @@ export function verifyReceiptProof(
   options: VerifyOptions = {},
 ): ProvenMessage {
   const { receipt } = proof;
-  const bundle = verifyBundleProof(proof, settlement, options);
-  if (receipt.lane !== proof.bundle.lane)
-    throw invalid('receipt', `the receipt is of lane ${receipt.lane}, the bundle of ${proof.bundle.lane}`);
-  if (receipt.bundleHash.toLowerCase() !== bundle.bundleHash) {
+  const bundle = verifyBundleProof(proof, receipt.lane, settlement, options);
+  if (lowerHex(receipt.bundleHash) !== bundle.bundleHash) {
     throw invalid('receipt', `the receipt is of bundle ${receipt.bundleHash}, this is ${bundle.bundleHash}`);
   }
-  try {
-    verifyReceipt(receipt, { ...terms, chainId: settlement.chainId, settlement: settlement.settlement }, options);
-  } catch (cause) {
-    throw invalid('receipt', (cause as Error).message, { cause });
-  }
+  const domain = { chainId: settlement.chainId, settlement: settlement.settlement };
+  asProofError('receipt', () => verifyReceipt(receipt, { ...terms, ...domain }, options));
   options.onStep?.('receipt');
   return { ...bundle, sequence: receipt.sequence };
 }
 
+/** The checks that need no sequencer. `anchorLane` is the lane of what the proof ends at, a batch or a receipt. */
 function verifyBundleProof(
   proof: BundleProof,
+  anchorLane: number,
   settlement: SettlementView,
   options: VerifyOptions,
 ): Omit<ProvenMessage, 'sequence'> {
   const { recover = recoverWithNoble, hash = sha256, verifiedBundles } = options;
   const { bundle, message, messageIndex } = proof;
   const held = (step: ProofStep) => options.onStep?.(step);
-  if (proof.chainId !== settlement.chainId || proof.settlement.toLowerCase() !== settlement.settlement.toLowerCase()) {
+  if (proof.chainId !== settlement.chainId || lowerHex(proof.settlement) !== lowerHex(settlement.settlement)) {
     throw invalid(
       'domain',
       `the proof is for ${proof.settlement} on chain ${proof.chainId}, expected ${settlement.settlement} on chain ${settlement.chainId}`,
     );
   }
   held('domain');
-  if (bundle.count < 1 || bundle.count > MAX_MESSAGES || bundle.nonce + BigInt(bundle.count) >= MAX_NONCE_END) {
-    throw invalid('message', `a bundle of ${bundle.count} messages from nonce ${bundle.nonce} on cannot be`);
-  }
+  asProofError('message', () => checkCount(bundle.count, bundle.nonce));
   if (messageIndex >= bundle.count) throw invalid('message', `there is no message ${messageIndex} among ${bundle.count}`);
   if (message.payload.length > MAX_PAYLOAD_BYTES)
     throw invalid('message', `a payload of ${message.payload.length} bytes cannot be`);
@@ -208,26 +204,25 @@ function verifyBundleProof(
   if (bundle.lane >= settlement.laneCount) throw invalid('lane', `there is no lane ${bundle.lane} among ${settlement.laneCount}`);
   const lane = topicLane(message.topic, settlement.laneCount);
   if (lane !== bundle.lane) throw invalid('lane', `the topic lives on lane ${lane}, the bundle names lane ${bundle.lane}`);
+  if (bundle.lane !== anchorLane) throw invalid('lane', `the bundle names lane ${bundle.lane}, it stands on lane ${anchorLane}`);
   held('lane');
   if (!leadsTo(messageLeaf(message, hash), messageIndex, bundle.count, proof.messagePath, bundle.messagesRoot, hash)) {
     throw invalid('messagePath', "the path does not lead from the message to the bundle's messagesRoot");
   }
   held('messagePath');
-  let identity: Hex;
-  try {
-    identity = toHex(bundleHash(bundle.sender, bundleStructHash(bundle), fromHex(bundle.signature), hash));
-    if (!verifiedBundles?.has(identity)) verifyBundleSignature(settlement, bundle, recover);
-  } catch (cause) {
-    if (!(cause instanceof ProtocolError)) throw cause;
-    throw invalid('signature', cause.message, { cause });
-  }
+  const identity = asProofError('signature', () => {
+    const bundleId = toHex(bundleHash(bundle.sender, bundleStructHash(bundle), fromHex(bundle.signature), hash));
+    // bundleHash covers the sender, every signed field and the signature: what was verified once stays so.
+    if (!verifiedBundles?.has(bundleId)) verifyBundleSignature(settlement, bundle, recover);
+    return bundleId;
+  });
   verifiedBundles?.add(identity);
   held('signature');
   return {
-    sender: bundle.sender,
+    sender: lowerHex(bundle.sender),
     lane: bundle.lane,
     nonce: bundle.nonce + BigInt(messageIndex),
-    topic: message.topic,
+    topic: lowerHex(message.topic),
     payload: message.payload,
     bundleHash: identity,
   };
@@ -265,19 +260,15 @@ export const proofToContract = ({
 const bundleProofToJson = (proof: BundleProof) => ({
   version: proof.version,
   chainId: String(proof.chainId),
-  settlement: proof.settlement,
-  message: { topic: proof.message.topic, payload: toBase64(proof.message.payload) },
+  settlement: lowerHex(proof.settlement),
+  message: { topic: lowerHex(proof.message.topic), payload: toBase64(proof.message.payload) },
   messageIndex: proof.messageIndex,
-  messagePath: [...proof.messagePath],
+  messagePath: proof.messagePath.map(lowerHex),
   bundle: {
-    sender: proof.bundle.sender,
-    lane: proof.bundle.lane,
-    nonce: String(proof.bundle.nonce),
-    expiry: String(proof.bundle.expiry),
-    postage: String(proof.bundle.postage),
+    ...headToJson(proof.bundle),
     count: proof.bundle.count,
-    messagesRoot: proof.bundle.messagesRoot,
-    signature: proof.bundle.signature,
+    messagesRoot: lowerHex(proof.bundle.messagesRoot),
+    signature: lowerHex(proof.bundle.signature),
   },
 });
 
@@ -287,9 +278,9 @@ export const proofToJson = (proof: MessageProof) => ({
   void: proof.void,
   previous: String(proof.previous),
   bundleIndex: proof.bundleIndex,
-  bundlePath: [...proof.bundlePath],
+  bundlePath: proof.bundlePath.map(lowerHex),
   header: headerToJson(proof.header),
-  batchHash: proof.batchHash,
+  batchHash: lowerHex(proof.batchHash),
 });
 
 export type ProofJson = ReturnType<typeof proofToJson>;
@@ -349,7 +340,15 @@ function readBundleProof(json: Reader): BundleProof {
   };
 }
 
-const readPath = (json: Reader): Hex[] => json.items(MAX_PATH).map((node) => node.hex(32));
+/** What `check` gives; its ProtocolError becomes the failure of `step`. Other errors pass: they are not the proof's fault. */
+function asProofError<T>(step: ProofStep, check: () => T): T {
+  try {
+    return check();
+  } catch (cause) {
+    if (!(cause instanceof ProtocolError)) throw cause;
+    throw invalid(step, cause.message, { cause });
+  }
+}
 
 const invalid = (step: ProofStep, detail: string, options?: ErrorOptions) =>
   new ProtocolError('proof.invalid', `${step}: ${detail}`, { step }, options);

@@ -1,8 +1,16 @@
 import { keccak_256 } from '@noble/hashes/sha3';
 import { entryHash } from './bundle.js';
-import { ascii, concat, fromHex, type Hex, Reader, toHex, uintBytes } from './bytes.js';
+import { concat, fromHex, type Hex, lowerHex, Reader, toHex, uintWord } from './bytes.js';
 import { ProtocolError } from './errors.js';
-import { type Domain, domainSeparator, type Recover, recoverSigner, recoverWithNoble, typedDataDigest } from './signature.js';
+import {
+  type Domain,
+  domainSeparator,
+  keccakText,
+  type Recover,
+  recoverSigner,
+  recoverWithNoble,
+  typedDataDigest,
+} from './signature.js';
 import { inclusionPath, isIncluded, type MerkleTree, type Sha256, sha256 } from './tree.js';
 
 /** What a sequencer signs once per commit group: `count` entries from `firstSequence` on, and a deadline (§7). */
@@ -40,29 +48,35 @@ export interface ReceiptTerms extends Domain {
 // A path of 32 hashes spans 2^32 leaves, more than any count can be.
 const MAX_PATH = 32;
 
-const RECEIPT_TYPE = keccak_256(
-  ascii('Receipt(uint16 lane,uint32 term,uint64 firstSequence,uint32 count,bytes32 root,uint64 includeBy)'),
+const RECEIPT_TYPE = /* @__PURE__ */ keccakText(
+  'Receipt(uint16 lane,uint32 term,uint64 firstSequence,uint32 count,bytes32 root,uint64 includeBy)',
 );
 
-/** The EIP-712 digest the sequencer signs: 32 bytes. */
+/**
+ * The EIP-712 digest the sequencer signs (§7): 32 bytes.
+ * @throws value.malformed for a field outside its type
+ */
 export function receiptDigest(separator: Uint8Array, statement: ReceiptStatement): Uint8Array {
   return typedDataDigest(
     separator,
     keccak_256(
       concat(
         RECEIPT_TYPE,
-        uintBytes(statement.lane, 32),
-        uintBytes(statement.term, 32),
-        uintBytes(statement.firstSequence, 32),
-        uintBytes(statement.count, 32),
+        uintWord(statement.lane, 2),
+        uintWord(statement.term, 4),
+        uintWord(statement.firstSequence, 8),
+        uintWord(statement.count, 4),
         fromHex(statement.root, 32),
-        uintBytes(statement.includeBy, 32),
+        uintWord(statement.includeBy, 8),
       ),
     ),
   );
 }
 
-/** The receipt of the entry at `index` of a commit group whose entryHashes make `tree`. */
+/**
+ * The receipt of the entry at `index` of a commit group whose entryHashes make `tree` (§7).
+ * @throws value.malformed if the group has no such entry
+ */
 export function buildReceipt(
   statement: ReceiptStatement,
   signature: Hex,
@@ -88,8 +102,8 @@ export function buildReceipt(
 
 /**
  * Returns only if the receipt is a promise that the contract's current signer made and can be held to (§7): signer, term,
- * deadline, void 0, and the path from the entry to the signed root. What a client knows of its own earlier receipts
- * (`previous`) is for the client to compare.
+ * deadline, void 0, and the path from the entry to the signed root. Whether it is about the caller's own bundle is for the
+ * caller to compare: its `lane` (the lane `terms` was read for), its `bundleHash`, and `previous` with earlier receipts.
  * @throws receipt.invalid with `step`, the first check that fails
  */
 export function verifyReceipt(
@@ -114,9 +128,10 @@ export function verifyReceipt(
   try {
     signer = recoverSigner(receiptDigest(domainSeparator(terms), receipt), fromHex(receipt.signature), recover);
   } catch (cause) {
-    throw invalid('signature', 'the signature is malformed', { cause });
+    if (!(cause instanceof ProtocolError)) throw cause;
+    throw invalid('signature', cause.message, { cause });
   }
-  if (signer !== terms.signer.toLowerCase()) {
+  if (signer !== lowerHex(terms.signer)) {
     throw invalid('signature', `expected the signature of ${terms.signer}, got that of ${signer}`);
   }
 }
@@ -128,13 +143,13 @@ export const receiptToJson = (receipt: Receipt) => ({
   sequence: String(receipt.sequence),
   void: receipt.void,
   previous: String(receipt.previous),
-  bundleHash: receipt.bundleHash,
+  bundleHash: lowerHex(receipt.bundleHash),
   firstSequence: String(receipt.firstSequence),
   count: receipt.count,
-  root: receipt.root,
+  root: lowerHex(receipt.root),
   includeBy: String(receipt.includeBy),
-  path: [...receipt.path],
-  signature: receipt.signature,
+  path: receipt.path.map(lowerHex),
+  signature: lowerHex(receipt.signature),
 });
 
 export type ReceiptJson = ReturnType<typeof receiptToJson>;
@@ -145,6 +160,7 @@ export type ReceiptJson = ReturnType<typeof receiptToJson>;
  */
 export const receiptFromJson = (value: unknown): Receipt => readReceipt(new Reader(value, 'receipt.malformed', 'receipt'));
 
+/** A receipt where a larger object carries it. Errors have the reader's code. */
 export const readReceipt = (json: Reader): Receipt => ({
   lane: json.field('lane').number(0xffff),
   term: json.field('term').number(0xffff_ffff),
@@ -156,12 +172,12 @@ export const readReceipt = (json: Reader): Receipt => ({
   count: json.field('count').number(0xffff_ffff),
   root: json.field('root').hex(32),
   includeBy: json.field('includeBy').uint(64),
-  path: json
-    .field('path')
-    .items(MAX_PATH)
-    .map((node) => node.hex(32)),
+  path: readPath(json.field('path')),
   signature: json.field('signature').anyHex(65),
 });
+
+/** The hashes of an inclusion path. Errors have the reader's code. */
+export const readPath = (json: Reader): Hex[] => json.items(MAX_PATH).map((node) => node.hex(32));
 
 const invalid = (step: string, detail: string, options?: ErrorOptions) =>
   new ProtocolError('receipt.invalid', `receipt: ${detail}`, { step }, options);

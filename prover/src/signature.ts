@@ -1,6 +1,6 @@
 import { secp256k1 } from '@noble/curves/secp256k1';
 import { keccak_256 } from '@noble/hashes/sha3';
-import { ascii, concat, fromHex, type Hex, toHex, uintBytes } from './bytes.js';
+import { addressWord, ascii, concat, type Hex, toHex, uintWord } from './bytes.js';
 import { ProtocolError } from './errors.js';
 
 export const SIGNATURE_BYTES = 65;
@@ -14,13 +14,22 @@ export interface Domain {
 /** Recovers an uncompressed public key (65 bytes), or nothing. `compact` is r ‖ s, checked to be low-s before the call. */
 export type Recover = (digest: Uint8Array, compact: Uint8Array, recovery: 0 | 1) => Uint8Array | undefined;
 
-const DOMAIN_TYPE = keccak_256(ascii('EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)'));
-const DOMAIN_NAME = keccak_256(ascii('Sealpost'));
-const DOMAIN_VERSION = keccak_256(ascii('1'));
-/** EIP-712's domain separator for `{name: "Sealpost", version: "1", chainId, verifyingContract}`: 32 bytes. */
+/** keccak256 of a text: EIP-712's type hashes and strings. */
+export const keccakText = (text: string): Uint8Array => keccak_256(ascii(text));
+
+const DOMAIN_TYPE = /* @__PURE__ */ keccakText(
+  'EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)',
+);
+const DOMAIN_NAME = /* @__PURE__ */ keccakText('Sealpost');
+const DOMAIN_VERSION = /* @__PURE__ */ keccakText('1');
+
+/**
+ * EIP-712's domain separator for `{name: "Sealpost", version: "1", chainId, verifyingContract}` (§3): 32 bytes.
+ * @throws value.malformed
+ */
 export function domainSeparator(domain: Domain): Uint8Array {
-  const settlement = concat(new Uint8Array(12), fromHex(domain.settlement, 20));
-  return keccak_256(concat(DOMAIN_TYPE, DOMAIN_NAME, DOMAIN_VERSION, uintBytes(domain.chainId, 32), settlement));
+  const { chainId, settlement } = domain;
+  return keccak_256(concat(DOMAIN_TYPE, DOMAIN_NAME, DOMAIN_VERSION, uintWord(chainId, 32), addressWord(settlement)));
 }
 
 /** EIP-712's digest: `keccak256(0x19 01 ‖ domainSeparator ‖ structHash)`. */
@@ -46,6 +55,7 @@ export function parseSignature(signature: Uint8Array): { compact: Uint8Array; re
   return { compact: signature.subarray(0, 64), recovery: v === 27 ? 0 : 1 };
 }
 
+/** `Recover` in pure JavaScript: about a millisecond. */
 export const recoverWithNoble: Recover = (digest, compact, recovery) => {
   try {
     return secp256k1.Signature.fromCompact(compact).addRecoveryBit(recovery).recoverPublicKey(digest).toRawBytes(false);

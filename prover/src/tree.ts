@@ -1,5 +1,6 @@
 import { sha256 as nobleSha256 } from '@noble/hashes/sha2';
 import { equalBytes } from './bytes.js';
+import { ProtocolError } from './errors.js';
 
 /** SHA-256 of some bytes, as 32 bytes. Native implementations may be passed in where there are any. */
 export type Sha256 = (data: Uint8Array) => Uint8Array;
@@ -33,10 +34,13 @@ export interface MerkleTree {
 
 /**
  * The RFC 9162 §2.1 tree over leaf hashes of 32 bytes each. A lone node is promoted, never duplicated.
- * @throws RangeError for no leaves: an empty tree proves nothing.
+ * @throws value.malformed for no leaves (an empty tree proves nothing) or a leaf that is not 32 bytes
  */
 export function buildTree(leaves: readonly Uint8Array[], hash: Sha256 = sha256): MerkleTree {
-  if (leaves.length === 0) throw new RangeError('a Merkle tree needs at least one leaf');
+  if (leaves.length === 0) throw malformed('a Merkle tree needs at least one leaf');
+  for (const leaf of leaves) {
+    if (leaf.length !== HASH_BYTES) throw malformed(`expected leaf hashes of ${HASH_BYTES} bytes, got one of ${leaf.length}`);
+  }
   const levels: Uint8Array[][] = [[...leaves]];
   let level = levels[0] as Uint8Array[];
   while (level.length > 1) {
@@ -53,11 +57,11 @@ export function buildTree(leaves: readonly Uint8Array[], hash: Sha256 = sha256):
 
 /**
  * The siblings from leaf `index` up to the root (RFC 9162 §2.1.3.1), at most ⌈log2(size)⌉ hashes.
- * @throws RangeError if the tree has no such leaf.
+ * @throws value.malformed if the tree has no such leaf
  */
 export function inclusionPath(tree: MerkleTree, index: number): Uint8Array[] {
   if (!Number.isInteger(index) || index < 0 || index >= tree.size) {
-    throw new RangeError(`no leaf ${index} in a tree of ${tree.size}`);
+    throw malformed(`expected a leaf below ${tree.size}, got ${index}`);
   }
   const path: Uint8Array[] = [];
   let at = index;
@@ -103,3 +107,5 @@ export function isIncluded(
   }
   return last === 0 && equalBytes(node, root);
 }
+
+const malformed = (detail: string) => new ProtocolError('value.malformed', detail);
