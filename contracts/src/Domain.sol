@@ -4,8 +4,7 @@ pragma solidity ^0.8.28;
 /// @title EIP-712 domain of bundles and receipts (PROTOCOL.md §3)
 /// @notice A signature is good on one chain and one contract only. The domain follows block.chainid, so that a fork of the
 /// chain does not accept the other side's signatures.
-/// @dev Nothing is cached: the separator costs 330 gas, a cache behind a chain id check about 60, and code without
-/// immutable state reads the same at any address.
+/// @dev Not cached: a cache behind a chain id check would save 567 gas of an isIncluded, at the price of two ways to one value.
 abstract contract Domain {
     bytes32 private constant TYPEHASH =
         keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");

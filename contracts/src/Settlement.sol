@@ -78,11 +78,11 @@ contract Settlement is ISettlement, Domain {
         uint16 lane = header.lane;
         uint32 count = bundle.count;
 
-        // Facts that cost nothing, then the slot, then the hashes.
+        // Facts that cost nothing, then the slot, then the hashes. Both indices are held against their counts, and a count of 0
+        // is refused, where the paths are verified.
         if (bundle.lane != lane || Bundles.laneOf(proof.topic, laneCount) != lane) return false;
         if (proof.payload.length > Bundles.MAX_PAYLOAD_BYTES) return false;
-        if (count == 0 || count > Bundles.MAX_MESSAGES || proof.messageIndex >= count) return false;
-        if (bundle.nonce > type(uint64).max - count) return false;
+        if (count > Bundles.MAX_MESSAGES || bundle.nonce > type(uint64).max - count) return false;
         if (proof.void != 0 || bundle.expiry < header.timestamp) return false;
         // The genesis has hash 0, which no header has.
         if (batchHash[lane][header.number] != Batches.hash(header)) return false;
@@ -138,6 +138,7 @@ contract Settlement is ISettlement, Domain {
             revert WrongInboxCount(number, parent.inboxCount, header.inboxCount);
         }
         if (header.timestamp < parent.timestamp) revert TimestampTooEarly(number, parent.timestamp, header.timestamp);
+        // forge-lint: disable-next-line(block-timestamp)
         if (header.timestamp > block.timestamp) {
             revert TimestampTooLate(number, uint64(block.timestamp), header.timestamp);
         }

@@ -147,7 +147,7 @@ contract InclusionTest is ProofBuilder {
         vm.assertFalse(_provenAsIs(proof), "void = 255");
     }
 
-    function test_GenesisProvesNothing() public {
+    function test_GenesisProvesNothing() public view {
         MessageProof memory proof = _write(keccak256("topic"), "payload", 0, 1);
         _sign(proof);
         _seal(proof, 0, 1);
