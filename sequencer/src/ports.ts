@@ -146,8 +146,8 @@ export interface Store {
   entry(lane: number, sequence: bigint): FullEntry | undefined;
   /** Entries from `firstSequence` on, in order: at least one if there is any, at most `maxCount`. */
   entries(lane: number, firstSequence: bigint, maxCount: number): Entry[];
-  /** The same with their bundles, and only until `maxBytes` of bundles are reached. */
-  fullEntries(lane: number, firstSequence: bigint, maxCount: number, maxBytes: number): FullEntry[];
+  /** `count` entries with their bundles, in order, a page of a few MiB at a time. */
+  entryPages(lane: number, firstSequence: bigint, count: number): Iterable<readonly FullEntry[]>;
   /** The commit group that an entry belongs to. */
   groupOf(lane: number, sequence: bigint): GroupRecord | undefined;
 

@@ -197,7 +197,6 @@ class SqliteStore implements Store {
       ),
       entry: reader.prepare(`SELECT ${ENTRY}, bundle FROM entries WHERE position = ?`),
       entries: reader.prepare(`SELECT ${ENTRY} FROM entries WHERE ${inLane} ORDER BY position LIMIT ?`),
-      fullEntries: reader.prepare(`SELECT ${ENTRY}, bundle FROM entries WHERE ${inLane} ORDER BY position LIMIT ?`),
       groupOf: reader.prepare('SELECT * FROM groups WHERE position <= ? ORDER BY position DESC LIMIT 1'),
       placesOf: reader.prepare(
         `SELECT position, message_index FROM messages
@@ -252,18 +251,6 @@ class SqliteStore implements Store {
     return rows.map(toEntry);
   }
 
-  fullEntries(lane: number, firstSequence: bigint, maxCount: number, maxBytes: number): FullEntry[] {
-    const [, end] = laneBounds(lane);
-    const entries: FullEntry[] = [];
-    let bytes = 0;
-    for (const row of this.statements.fullEntries.iterate(positionOf(lane, firstSequence), end, maxCount)) {
-      entries.push({ ...toEntry(row as EntryRow), bundle: (row as EntryRow).bundle });
-      bytes += (row as EntryRow).bytes;
-      if (bytes >= maxBytes) break;
-    }
-    return entries;
-  }
-
   groupOf(lane: number, sequence: bigint): GroupRecord | undefined {
     const row = this.statements.groupOf.get(positionOf(lane, sequence)) as
       | { position: number; count: number; root: Buffer; include_by: number | null; signature: Buffer | null }
@@ -290,6 +277,10 @@ class SqliteStore implements Store {
       message_index: number;
     }[];
     return rows.map((row) => ({ sequence: sequenceOf(row.position), index: row.message_index }));
+  }
+
+  entryPages(lane: number, firstSequence: bigint, count: number): Generator<FullEntry[]> {
+    return entryPages(this.reader, { lane, firstSequence, count });
   }
 
   async appendBatch(batch: SealedBatch): Promise<void> {
@@ -399,6 +390,33 @@ class SqliteStore implements Store {
       }
       throw error;
     }
+  }
+}
+
+// One page is copied out of SQLite at a time.
+const PAGE_BYTES = 4_194_304;
+
+/** Entries with their bundles, `count` of them from `firstSequence` on, a page of a few MiB at a time. */
+export function* entryPages(
+  database: Database,
+  { lane, firstSequence, count }: { lane: number; firstSequence: bigint; count: number },
+): Generator<FullEntry[]> {
+  const statement = database.prepare(
+    `SELECT ${ENTRY}, bundle FROM entries WHERE position >= ? AND position < ? ORDER BY position`,
+  );
+  const end = positionOf(lane, firstSequence + BigInt(count));
+  let from = positionOf(lane, firstSequence);
+  while (from < end) {
+    const page: FullEntry[] = [];
+    let bytes = 0;
+    for (const row of statement.iterate(from, end) as IterableIterator<EntryRow>) {
+      page.push({ ...toEntry(row), bundle: row.bundle });
+      bytes += row.bytes;
+      from = row.position + 1;
+      if (bytes >= PAGE_BYTES) break;
+    }
+    if (page.length === 0) return;
+    yield page;
   }
 }
 

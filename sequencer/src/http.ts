@@ -1,0 +1,477 @@
+import type { HttpBindings } from '@hono/node-server';
+import { OpenAPIHono } from '@hono/zod-openapi';
+import {
+  type Domain,
+  type Hex,
+  headerToJson,
+  MAX_BUNDLE_BYTES,
+  MAX_MESSAGES,
+  MAX_PAYLOAD_BYTES,
+  ProtocolError,
+  proofToJson,
+  receiptProofToJson,
+  receiptToJson,
+  toBase64,
+} from '@sealpost/prover';
+import type { Context } from 'hono';
+import { cors } from 'hono/cors';
+import { admit, inSlotOrder, type Submission, submissionOfBundles, submissionOfFrames } from './admission.js';
+import { PROBLEMS, ROUTES, SUBMIT_BODY, SubmissionSchema } from './api.js';
+import { RequestError, unavailable } from './errors.js';
+import type { Live } from './live.js';
+import type { Metrics } from './metrics.js';
+import type { Log, Store } from './ports.js';
+import type { BatchRecord, LogReader, MessageRecord, TopicQuery } from './reader.js';
+import type { Outcome, Sequencer } from './sequencer.js';
+import { streamTopic } from './stream.js';
+
+export interface HttpDeps {
+  readonly store: Store;
+  readonly sequencer: Sequencer;
+  readonly reader: LogReader;
+  readonly live: Live;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  readonly domain: Domain;
+  readonly signer: Hex;
+  readonly version: string;
+  readonly termOf: (lane: number) => number;
+  readonly readiness: () => Readiness;
+  readonly limits: HttpLimits;
+}
+
+/** Whether promises can be kept now, and what stands in the way. */
+export interface Readiness {
+  readonly ready: boolean;
+  /** Per check: `ok`, or what is wrong. */
+  readonly checks: Readonly<Record<string, string>>;
+  readonly backlogBatches: number;
+  /** Balance of the posting account, decimal; null until it was seen. */
+  readonly walletWei: string | null;
+}
+
+export interface HttpLimits {
+  readonly maxBodyBytes: number;
+  /** Bytes of bodies that arrived and are not answered, and, apart from them, of bodies still arriving. */
+  readonly maxQueueBytes: number;
+  /** Long polls and event streams open at once. */
+  readonly maxWaiting: number;
+  /** How long an event stream's reader may take nothing, milliseconds. */
+  readonly stallMs: number;
+  /** A comment on an idle event stream, milliseconds. */
+  readonly heartbeatMs: number;
+}
+
+/** The HTTP API of PROTOCOL.md §11 as a value: it never listens, and is tested by `app.request`. */
+export function createApp(deps: HttpDeps): OpenAPIHono {
+  const { store, sequencer, reader, live, metrics, limits } = deps;
+  const app = new OpenAPIHono({
+    defaultHook: (result) => {
+      if (result.success) return;
+      const [issue] = result.error.issues;
+      const at = issue?.path.join('.') ?? '';
+      throw new RequestError('request.invalid', `${at}: ${issue?.message ?? 'not valid'}`, { at });
+    },
+  });
+  let arrivingBytes = 0;
+
+  app.use(
+    '*',
+    cors({
+      origin: '*',
+      allowMethods: ['GET', 'POST'],
+      allowHeaders: ['Content-Type', 'Last-Event-ID', 'Range', 'If-None-Match'],
+      exposeHeaders: ['Retry-After', 'ETag', 'Content-Range', 'Accept-Ranges'],
+    }),
+  );
+
+  app.onError((error, context) => {
+    if (error instanceof RequestError) return problemResponse(context, error);
+    if (error instanceof ProtocolError) return problemResponse(context, fromProtocol(error));
+    deps.log.error('http.failed', { path: context.req.path, message: error.message, stack: error.stack });
+    return problemResponse(context, new RequestError('internal', 'the request failed inside the sequencer; its log says why'));
+  });
+  app.notFound((context) =>
+    problemResponse(context, new RequestError('not_found', `there is no ${context.req.method} ${context.req.path}`)),
+  );
+
+  /** Reads a body, and stops at the limit: nothing beyond it is held. */
+  async function readBody(request: Request): Promise<Uint8Array> {
+    const declared = Number(request.headers.get('content-length') ?? 0);
+    if (declared > limits.maxBodyBytes) throw bodyTooLarge(declared);
+    admit(load(), Math.max(declared, 1));
+    const chunks: Uint8Array[] = [];
+    let bytes = 0;
+    const body = request.body?.getReader();
+    try {
+      for (let read = await body?.read(); read !== undefined && !read.done; read = await body?.read()) {
+        bytes += read.value.length;
+        arrivingBytes += read.value.length;
+        chunks.push(read.value);
+        if (bytes > limits.maxBodyBytes) throw bodyTooLarge(bytes);
+        if (arrivingBytes > bytes && arrivingBytes > limits.maxQueueBytes) {
+          throw new RequestError('busy', 'too many bodies are arriving at once: send this again', {}, 1_000);
+        }
+      }
+    } catch (error) {
+      await body?.cancel().catch(() => undefined);
+      if (error instanceof RequestError) throw error;
+      throw new RequestError('bundle.malformed', 'the body ended before it was whole');
+    } finally {
+      arrivingBytes -= bytes;
+    }
+    // A buffer of its own: it moves between threads.
+    const whole = new Uint8Array(bytes);
+    let at = 0;
+    for (const chunk of chunks) {
+      whole.set(chunk, at);
+      at += chunk.length;
+    }
+    return whole;
+  }
+
+  const bodyTooLarge = (bytes: number) =>
+    new RequestError('bundle.too_large', `body: expected at most ${limits.maxBodyBytes} bytes, got ${bytes} or more`, {
+      what: 'body',
+      maxBytes: limits.maxBodyBytes,
+    });
+
+  const load = () => ({
+    queuedBytes: sequencer.queuedBytes,
+    maxQueueBytes: limits.maxQueueBytes,
+    drainedBytesPerMs: metrics.drainedBytesPerMs(),
+  });
+
+  app.openAPIRegistry.registerPath({ ...ROUTES.submit, request: { body: SUBMIT_BODY } });
+  app.post(ROUTES.submit.path, async (context) => {
+    const startedAt = performance.now();
+    const type = context.req.header('content-type')?.split(';')[0]?.trim().toLowerCase();
+    if (type !== 'application/octet-stream' && type !== 'application/json') {
+      throw new RequestError(
+        'bundle.malformed',
+        `Content-Type: expected application/octet-stream or application/json, got ${type ?? 'none'}`,
+      );
+    }
+    const bytes = await readBody(context.req.raw);
+    const { body, slots } = type === 'application/json' ? submissionOfJson(bytes) : submissionOfFrames(bytes);
+    if (body === undefined) return answer(context, inSlotOrder<Outcome>(slots, []));
+    admit(load(), body.buffer.byteLength);
+    const bodyBytes = body.buffer.byteLength;
+    const outcomes = inSlotOrder(slots, await sequencer.submit(body));
+    metrics.accepted(outcomes, bodyBytes, (performance.now() - startedAt) / 1_000);
+    return answer(context, outcomes);
+  });
+
+  app.openapi(ROUTES.account, (context) => {
+    const { address } = context.req.valid('param');
+    const lane = checkLane(context.req.valid('query').lane ?? 0);
+    return context.json({ address, lane, nonce: String(sequencer.account(address, lane).nonce) } as never);
+  });
+
+  const topicQuery = (
+    topic: Hex,
+    query: {
+      after?: 'latest' | bigint | undefined;
+      limit?: number | undefined;
+      sender?: Hex[] | undefined;
+      proofs?: '0' | '1' | undefined;
+    },
+  ): TopicQuery => ({
+    topic,
+    after: query.after === 'latest' ? reader.latestCursor(topic) : query.after,
+    limit: query.limit ?? 100,
+    senders: new Set(query.sender),
+    proofs: query.proofs === '1',
+  });
+
+  app.openapi(ROUTES.messages, async (context) => {
+    const { topic } = context.req.valid('param');
+    const valid = context.req.valid('query');
+    let query = topicQuery(topic, valid);
+    let page = await reader.page(query);
+    if (page.messages.length === 0 && (valid.wait ?? 0) > 0) {
+      if (live.size >= limits.maxWaiting) throw unavailableForWaiting();
+      const deadline = performance.now() + (valid.wait ?? 0) * 1_000;
+      let wake = () => {};
+      let woken = false;
+      const unwatch = live.watch(store.topicKey(topic), () => {
+        woken = true;
+        wake();
+      });
+      try {
+        // Watching first, then reading again: what came in between is not missed.
+        for (;;) {
+          query = { ...query, after: page.next };
+          page = await reader.page(query);
+          const leftMs = deadline - performance.now();
+          if (page.messages.length > 0 || leftMs <= 0 || live.ended || context.req.raw.signal.aborted) break;
+          if (!woken) {
+            await new Promise<void>((resolve) => {
+              const timer = setTimeout(resolve, leftMs);
+              context.req.raw.signal.addEventListener('abort', () => wake(), { once: true });
+              wake = () => {
+                clearTimeout(timer);
+                resolve();
+              };
+            });
+          }
+          woken = false;
+        }
+      } finally {
+        unwatch();
+      }
+    }
+    return context.json({ messages: page.messages.map(messageToJson), next: String(page.next) } as never);
+  });
+
+  app.openapi(ROUTES.stream, (context) => {
+    const { topic } = context.req.valid('param');
+    const valid = context.req.valid('query');
+    if (live.size >= limits.maxWaiting) throw unavailableForWaiting();
+    const lastEventId = context.req.header('last-event-id');
+    if (lastEventId !== undefined && !/^(0|[1-9][0-9]{0,15})$/.test(lastEventId)) {
+      throw new RequestError('request.invalid', 'Last-Event-ID: expected a cursor that this API gave out');
+    }
+    const query = topicQuery(topic, lastEventId === undefined ? valid : { ...valid, after: BigInt(lastEventId) });
+    return streamTopic({
+      reader,
+      live,
+      topicKey: store.topicKey(topic),
+      query,
+      limits,
+      signal: context.req.raw.signal,
+      toJson: messageToJson,
+      // A reader that takes nothing does not take the end of the stream either: its socket is closed under it.
+      onStalled: () => (context.env as Partial<HttpBindings> | undefined)?.outgoing?.destroy(),
+    });
+  });
+
+  app.openapi(ROUTES.message, (context) => context.json(messageToJson(reader.message(context.req.valid('param'))) as never));
+
+  app.openapi(ROUTES.proof, (context) => {
+    const id = context.req.valid('param');
+    const json =
+      context.req.valid('query').anchor === 'receipt'
+        ? receiptProofToJson(reader.proofOfReceipt(id))
+        : proofToJson(reader.proof(id));
+    return context.json(json as never);
+  });
+
+  app.openapi(ROUTES.batches, (context) => {
+    const { lane, before, limit } = context.req.valid('query');
+    const batches = reader.batches(checkLane(lane ?? 0), before, limit ?? 20);
+    const oldest = batches.at(-1)?.header.number ?? 1n;
+    return context.json({ batches: batches.map(batchToJson), next: oldest > 1n ? String(oldest) : null } as never);
+  });
+
+  app.openapi(ROUTES.batch, (context) => {
+    const { lane, number } = context.req.valid('param');
+    return context.json(batchToJson(reader.batch(lane, number)) as never);
+  });
+
+  app.openapi(ROUTES.batchData, (context) => {
+    const { lane, number } = context.req.valid('param');
+    const batch = reader.batch(lane, number);
+    const etag = `"${batch.header.dataHash}"`;
+    const headers: Record<string, string> = {
+      'Content-Type': 'application/octet-stream',
+      'Accept-Ranges': 'bytes',
+      ETag: etag,
+      'Cache-Control': batch.status === 'finalized' ? 'public, max-age=31536000, immutable' : 'no-cache',
+    };
+    if (context.req.header('if-none-match') === etag) return new Response(null, { status: 304, headers }) as never;
+    const ifRange = context.req.header('if-range');
+    const range = ifRange === undefined || ifRange === etag ? context.req.header('range') : undefined;
+    const found = parseRange(range, batch.bytes);
+    if (found === undefined) {
+      const error = new RequestError('request.invalid', `Range: the file has ${batch.bytes} bytes`, { bytes: batch.bytes });
+      const body = JSON.stringify({ ...problemToJson(error), status: 416 });
+      return new Response(body, {
+        status: 416,
+        headers: { 'Content-Type': 'application/problem+json', 'Content-Range': `bytes */${batch.bytes}` },
+      }) as never;
+    }
+    const { start, end } = found;
+    headers['Content-Length'] = String(end - start);
+    const partial = end - start < batch.bytes;
+    if (partial) headers['Content-Range'] = `bytes ${start}-${end - 1}/${batch.bytes}`;
+    const parts = reader.batchFile(batch, start, end);
+    const body = new ReadableStream<Uint8Array>({
+      pull: (controller) => {
+        const { value, done } = parts.next();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      },
+      cancel: () => {
+        parts.return(undefined);
+      },
+    });
+    return new Response(body, { status: partial ? 206 : 200, headers }) as never;
+  });
+
+  app.openapi(ROUTES.status, (context) => {
+    const { genesis } = store;
+    return context.json({
+      version: deps.version,
+      chainId: String(deps.domain.chainId),
+      settlement: deps.domain.settlement,
+      sequencer: deps.signer,
+      laneCount: genesis.laneCount,
+      lanes: reader.heads().map((heads) => ({
+        lane: heads.lane,
+        term: deps.termOf(heads.lane),
+        accepted: String(heads.accepted),
+        sealed: String(heads.sealed),
+        committed: String(heads.committed),
+        safe: String(heads.safe),
+        finalized: String(heads.finalized),
+        batch: Number(heads.batch),
+      })),
+      limits: {
+        maxPayloadBytes: MAX_PAYLOAD_BYTES,
+        maxMessagesPerBundle: MAX_MESSAGES,
+        maxBundleBytes: MAX_BUNDLE_BYTES,
+        maxBodyBytes: limits.maxBodyBytes,
+      },
+    } as never);
+  });
+
+  app.get('/healthz', (context) => context.json({ alive: true }));
+  app.get('/readyz', (context) => {
+    const readiness = deps.readiness();
+    return context.json(readiness, readiness.ready ? 200 : 503);
+  });
+  app.get('/metrics', async (context) => context.text(await metrics.text(), 200, { 'Content-Type': metrics.contentType }));
+  app.doc31('/openapi.json', {
+    openapi: '3.1.0',
+    info: { title: 'Sealpost', version: deps.version, description: 'The HTTP API of a Sealpost sequencer: PROTOCOL.md §11.' },
+  });
+
+  function checkLane(lane: number): number {
+    const { laneCount } = store.genesis;
+    if (lane >= laneCount) throw new RequestError('request.invalid', `lane: expected a lane below ${laneCount}, got ${lane}`);
+    return lane;
+  }
+
+  const unavailableForWaiting = () =>
+    unavailable(`${limits.maxWaiting} readers are waiting already: poll without wait, or come back`, 5_000);
+
+  return app;
+}
+
+/** @throws bundle.malformed unless the body is one bundle object or an array of them, as JSON */
+function submissionOfJson(bytes: Uint8Array): Submission {
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (error) {
+    throw new RequestError('bundle.malformed', `expected a bundle or an array of bundles as JSON: ${(error as Error).message}`);
+  }
+  if (Array.isArray(value) && value.length === 0)
+    throw new RequestError('bundle.malformed', 'expected one or more bundles, got an empty array');
+  const parsed = SubmissionSchema.safeParse(value);
+  if (!parsed.success) {
+    const { at, message } = deepestIssue(parsed.error.issues, []);
+    throw new RequestError('bundle.malformed', `${at || 'body'}: ${message}`, { at });
+  }
+  return submissionOfBundles(parsed.data);
+}
+
+interface Issue {
+  readonly code?: string | undefined;
+  readonly path: readonly PropertyKey[];
+  readonly message: string;
+  readonly errors?: readonly (readonly Issue[])[];
+}
+
+/** Of a union's complaints, the one that got furthest: the shape that was meant. */
+function deepestIssue(issues: readonly Issue[], prefix: readonly PropertyKey[]): { at: string; message: string } {
+  const [issue] = issues;
+  if (issue === undefined) return { at: prefix.join('.'), message: 'not valid' };
+  const path = [...prefix, ...issue.path];
+  const branches = (issue.errors ?? []).map((branch) => deepestIssue(branch, path));
+  const [deepest] = branches.sort((a, b) => b.at.split('.').length - a.at.split('.').length || b.at.length - a.at.length);
+  return deepest ?? { at: path.join('.'), message: issue.message };
+}
+
+const fromProtocol = (error: ProtocolError): RequestError =>
+  new RequestError(error.code in PROBLEMS ? (error.code as RequestError['code']) : 'request.invalid', error.message, error.facts);
+
+/** The JSON object `error` of §11 (RFC 9457). */
+export function problemToJson(error: RequestError) {
+  const { status, title } = PROBLEMS[error.code];
+  const retry = error.retryAfterMs === undefined ? {} : { retryAfterMs: Math.ceil(error.retryAfterMs) };
+  return {
+    ...error.facts,
+    type: `urn:sealpost:error:${error.code}`,
+    title,
+    status,
+    code: error.code,
+    detail: error.message,
+    ...retry,
+  };
+}
+
+function problemResponse(context: Context, error: RequestError, extra: object = {}): Response {
+  const { status } = PROBLEMS[error.code];
+  if (error.retryAfterMs !== undefined) context.header('Retry-After', String(Math.max(1, Math.ceil(error.retryAfterMs / 1_000))));
+  context.header('Content-Type', 'application/problem+json');
+  return context.body(JSON.stringify({ ...problemToJson(error), ...extra }), status as 400);
+}
+
+/** 200 if all were accepted, 207 if some, else the first error itself (§11). */
+function answer(context: Context, outcomes: readonly Outcome[]): Response {
+  const results = outcomes.map((outcome) =>
+    'receipt' in outcome ? { receipt: receiptToJson(outcome.receipt) } : { error: problemToJson(outcome.error) },
+  );
+  const errors = outcomes.flatMap((outcome) => ('error' in outcome ? [outcome.error] : []));
+  const [first] = errors;
+  if (first !== undefined && errors.length === outcomes.length) {
+    return problemResponse(context, first, outcomes.length > 1 ? { results } : {});
+  }
+  return context.json({ results }, first === undefined ? 200 : 207);
+}
+
+/** The JSON object `message` of §11. */
+export const messageToJson = (message: MessageRecord) => ({
+  sender: message.sender,
+  lane: message.lane,
+  nonce: String(message.nonce),
+  topic: message.topic,
+  payload: toBase64(message.payload),
+  sequence: String(message.sequence),
+  index: message.index,
+  status: message.status,
+  expired: message.expired,
+  batch: message.batch === undefined ? null : Number(message.batch),
+  cursor: message.cursor,
+  ...(message.proof === undefined ? {} : { proof: receiptProofToJson(message.proof) }),
+});
+
+/** The JSON object `batch` of §11. */
+const batchToJson = (batch: BatchRecord) => ({
+  header: headerToJson(batch.header),
+  batchHash: batch.batchHash,
+  cid: batch.cid,
+  status: batch.status,
+  transactionHash: batch.transactionHash,
+  blockNumber: batch.blockNumber === null ? null : String(batch.blockNumber),
+  bytes: batch.bytes,
+  messages: batch.messages,
+});
+
+/**
+ * One range of RFC 9110 §14, half open; the whole file for anything else than one range of bytes; undefined for a range
+ * beyond the file.
+ */
+function parseRange(range: string | undefined, bytes: number): { start: number; end: number } | undefined {
+  const whole = { start: 0, end: bytes };
+  const match = /^bytes=([0-9]{0,15})-([0-9]{0,15})$/.exec(range ?? '');
+  const [, first, last] = match ?? [];
+  if (first === undefined || last === undefined || (first === '' && last === '')) return whole;
+  const start = first === '' ? Math.max(0, bytes - Number(last)) : Number(first);
+  const end = first === '' || last === '' ? bytes : Math.min(bytes, Number(last) + 1);
+  if (first !== '' && last !== '' && Number(last) < Number(first)) return whole;
+  if (start >= end) return undefined;
+  return { start, end };
+}

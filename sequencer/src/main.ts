@@ -1,0 +1,448 @@
+import { readFileSync, statSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { getRequestListener } from '@hono/node-server';
+import { type Domain, domainSeparator, type Hex } from '@sealpost/prover';
+import pino from 'pino';
+import { createSigner, isSecp256k1Native, nativeSha256 } from './adapters/native.js';
+import { createStore, loadStore } from './adapters/sqlite.js';
+import { createL1 } from './adapters/viem.js';
+import { AccountRates } from './admission.js';
+import { type Config, ConfigError, configReference, describeConfig, parseConfig } from './config.js';
+import { defaultFollowerConfig, Follower } from './follower.js';
+import { createApp, type Readiness } from './http.js';
+import { Lifecycle } from './lifecycle.js';
+import { Live } from './live.js';
+import { Metrics } from './metrics.js';
+import {
+  type Clock,
+  type Genesis,
+  type L1,
+  L1Error,
+  type Log,
+  type SettlementFacts,
+  type Store,
+  StoreOpenError,
+} from './ports.js';
+import { defaultPosterConfig, Poster } from './poster.js';
+import { LogReader } from './reader.js';
+import { type PromiseTerms, ReceiptBook } from './receipts.js';
+import { type BatchDigest, type DigestRequest, Sealer } from './sealer.js';
+import { Sequencer } from './sequencer.js';
+import { Thread } from './threads.js';
+import { type VerifierData, VerifierPool } from './verifier.js';
+
+const VERSION = '0.1.0';
+const DEVELOPMENT_CHAIN_ID = 31_337n;
+
+const USAGE = `The Sealpost sequencer, ${VERSION}.
+
+  main.js run            load the database and run
+  main.js run --create   make the database first if there is none
+  main.js create         make the database, and end
+  main.js check          check the settings and print them, secrets left out
+  main.js reference      print every setting as a Markdown table
+
+Settings come from the environment; see sequencer/README.md. For example:
+  SEALPOST_L1_URL=http://127.0.0.1:8545 SEALPOST_SETTLEMENT=0x… \\
+  SEALPOST_POSTER_KEY_FILE=poster.key SEALPOST_SIGNER_KEY_FILE=signer.key  main.js run --create
+`;
+
+/** The sequencer cannot start, or cannot go on: said in one line, with what to do. */
+class StartError extends Error {
+  override readonly name = 'StartError';
+}
+
+const clock: Clock = { now: () => Date.now(), monotonic: () => performance.now() };
+
+function createLog(style: Config['log']): Log {
+  const base = pino({
+    base: null,
+    messageKey: 'event',
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label) => ({ level: label }) },
+    ...(style === 'pretty'
+      ? { transport: { target: 'pino-pretty', options: { messageKey: 'event', colorize: process.stdout.isTTY } } }
+      : {}),
+  });
+  const write =
+    (level: 'info' | 'warn' | 'error') =>
+    (event: string, facts: Record<string, unknown> = {}) =>
+      base[level](plain(facts), event);
+  return { info: write('info'), warn: write('warn'), error: write('error') };
+}
+
+/** bigint has no JSON. */
+const plain = (facts: Record<string, unknown>): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(facts).map(([name, value]) => [name, typeof value === 'bigint' ? String(value) : value]));
+
+/** A private key of 32 bytes from a file that only its owner can read. */
+function readKey(file: string): Hex {
+  let mode: number;
+  let text: string;
+  try {
+    mode = statSync(file).mode;
+    text = readFileSync(file, 'utf8').trim();
+  } catch (cause) {
+    throw new StartError(`the key file ${file} cannot be read: ${(cause as Error).message}`, { cause });
+  }
+  if ((mode & 0o077) !== 0) throw new StartError(`the key file ${file} can be read by others: chmod 600 ${file}`);
+  if (!/^(0x)?[0-9a-fA-F]{64}$/.test(text)) throw new StartError(`the key file ${file} does not hold 32 bytes as hex`);
+  return `0x${text.replace(/^0x/, '').toLowerCase()}`;
+}
+
+/** Asks until the L1 answers: a node that starts later than the sequencer is an ordinary day. */
+async function waitForL1<T>(log: Log, signal: AbortSignal, ask: () => Promise<T>): Promise<T> {
+  for (let waitMs = 250, failures = 0; ; failures++) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof L1Error)) throw error;
+      if (failures === 0) log.warn('l1.waiting', { code: error.code, message: error.message });
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, waitMs);
+        signal.addEventListener('abort', () => [clearTimeout(timer), resolve()], { once: true });
+      });
+      signal.throwIfAborted();
+      waitMs = Math.min(5_000, waitMs * 2);
+    }
+  }
+}
+
+/** The contract must be what the keys and the database were made for: anything else is refused before anything is written. */
+function checkSettlement(
+  facts: SettlementFacts | undefined,
+  settlement: Hex,
+  signer: Hex,
+  poster: Hex,
+): asserts facts is SettlementFacts {
+  if (facts === undefined)
+    throw new StartError(`there is no Settlement contract at ${settlement} on this L1: deploy it, or set SEALPOST_SETTLEMENT`);
+  for (const [lane, { receiptSigner, poster: expected }] of facts.lanes.entries()) {
+    if (receiptSigner.toLowerCase() !== signer) {
+      throw new StartError(
+        `the contract names ${receiptSigner} as receipt signer of lane ${lane}, SEALPOST_SIGNER_KEY_FILE holds ${signer}`,
+      );
+    }
+    if (expected.toLowerCase() !== poster.toLowerCase()) {
+      throw new StartError(`the contract names ${expected} as poster of lane ${lane}, SEALPOST_POSTER_KEY_FILE holds ${poster}`);
+    }
+  }
+}
+
+function checkGenesis(stored: Genesis, expected: Genesis): void {
+  for (const name of ['chainId', 'settlement', 'laneCount', 'signer'] as const) {
+    if (stored[name] !== expected[name]) {
+      throw new StoreOpenError(
+        'store.foreign',
+        `the database belongs to ${name} ${stored[name]}, this L1 and configuration are ${name} ${expected[name]}: another database, or another SEALPOST_DATA`,
+      );
+    }
+  }
+}
+
+interface Opened {
+  readonly store: Store;
+  readonly facts: SettlementFacts;
+}
+
+async function openStore(
+  config: Config,
+  l1: L1,
+  signer: Hex,
+  mode: 'create' | 'load' | 'either',
+  log: Log,
+  signal: AbortSignal,
+): Promise<Opened> {
+  const chainId = await waitForL1(log, signal, () => l1.chainId());
+  const facts = await waitForL1(log, signal, () => l1.settlement());
+  checkSettlement(facts, config.settlement, signer, l1.posterAddress);
+  const genesis: Genesis = { chainId, settlement: config.settlement, laneCount: facts.laneCount, signer };
+  const path = databasePath(config);
+  const there = statSync(path, { throwIfNoEntry: false }) !== undefined;
+  const store = mode === 'create' || (mode === 'either' && !there) ? await createStore(path, genesis) : await loadStore(path);
+  try {
+    checkGenesis(store.genesis, genesis);
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+  return { store, facts };
+}
+
+const databasePath = (config: Config): string => join(config.data, 'sequencer.sqlite');
+
+async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
+  const log = createLog(config.log);
+  const lifecycle = new Lifecycle(log);
+  const starting = new AbortController();
+  let ending = false;
+  const end = async (exitCode: number) => {
+    if (ending) process.exit(1);
+    ending = true;
+    starting.abort();
+    const clean = await lifecycle.close(config.stopDeadlineMs);
+    log.info('stopped', { clean });
+    process.exit(clean ? exitCode : 1);
+  };
+  // A second signal ends the process now: what was promised is on disk.
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      log.info('stopping', { signal });
+      void end(0);
+    });
+  }
+  const onFatal = (error: unknown) => {
+    log.error('fatal', {
+      message: (error as Error).message,
+      code: (error as { code?: string }).code,
+      stack: (error as Error).stack,
+    });
+    process.stderr.write(`sealpost: ${(error as Error).message}\n`);
+    // Nothing is drained: the state on disk is unknown to this process, and the next one reads it.
+    process.exit(1);
+  };
+  process.on('uncaughtException', onFatal);
+  process.on('unhandledRejection', onFatal);
+
+  if (!isSecp256k1Native())
+    log.warn('secp256k1.slow', { message: 'the native module did not build: signatures are checked 20 times slower' });
+  const signer = createSigner(readKey(config.signerKeyFile));
+  const l1 = createL1({
+    url: config.l1Url,
+    settlement: config.settlement,
+    posterKey: readKey(config.posterKeyFile),
+    timeoutMs: config.l1TimeoutMs,
+  });
+  const { store, facts } = await openStore(config, l1, signer.address, mode, log, starting.signal);
+  lifecycle.opened('store', () => store.close());
+  const { chainId } = store.genesis;
+  const development = chainId === DEVELOPMENT_CHAIN_ID;
+  const domain: Domain = { chainId, settlement: config.settlement };
+  const separator = domainSeparator(domain);
+  const termOf = (lane: number) => facts.lanes[lane]?.term ?? 1;
+
+  const follower = new Follower({
+    l1,
+    store,
+    clock,
+    log,
+    onFatal,
+    config: {
+      ...defaultFollowerConfig,
+      pollMs: config.l1PollMs === 'auto' ? (development ? 250 : 2_000) : config.l1PollMs,
+      startBlock: BigInt(config.l1StartBlock),
+    },
+  });
+  lifecycle.opened('follower', () => follower.stop());
+  const view = () => follower.view();
+
+  const poster = new Poster({
+    l1,
+    store,
+    clock,
+    log,
+    onFatal,
+    view,
+    config: { ...defaultPosterConfig, maxFeePerGas: config.maxFeePerGas, bumpAfterMs: config.bumpAfterMs },
+  });
+  lifecycle.opened('poster', () => poster.stop());
+  follower.onChange(() => poster.notify());
+
+  const digester = new Thread(new URL('./adapters/digest-worker.js', import.meta.url), { path: databasePath(config) });
+  lifecycle.opened('digester', () => digester.terminate());
+  const sealer = new Sealer({
+    store,
+    digest: (request: DigestRequest) => digester.call<BatchDigest>(request),
+    clock,
+    log,
+    limits: { maxEntries: config.sealMaxEntries, maxBytes: config.sealMaxBytes, maxAgeMs: config.sealMaxAgeMs },
+    termOf,
+    onSealed: () => poster.notify(),
+    onFatal,
+  });
+  lifecycle.opened('sealer', () => sealer.stop());
+
+  const maxL1AgeMs = config.maxL1AgeMs === 'auto' ? (development ? 0 : 60_000) : config.maxL1AgeMs;
+  const terms: PromiseTerms = { view, clock, maxIncludeDelay: facts.maxIncludeDelay, maxL1AgeMs };
+  const book = new ReceiptBook({ store, signer, separator, terms, termOf, hash: nativeSha256 });
+  const workers = config.verifyWorkers > 0 ? config.verifyWorkers : Math.max(1, availableParallelism() - 1);
+  const verifierData: VerifierData = { separator, laneCount: facts.laneCount };
+  const pool = new VerifierPool(
+    Array.from({ length: workers }, () => new Thread(new URL('./adapters/verify-worker.js', import.meta.url), verifierData)),
+  );
+  lifecycle.opened('verifiers', () => pool.close());
+  const live = new Live();
+  const rates =
+    config.accountRate > 0 ? new AccountRates(config.accountRate, 10 * config.accountRate, clock.monotonic) : undefined;
+  const sequencer = new Sequencer({
+    store,
+    book,
+    verify: (body) => pool.verify(body),
+    view,
+    terms,
+    clock,
+    log,
+    hash: nativeSha256,
+    maxGroupBytes: config.maxGroupBytes,
+    ...(rates === undefined ? {} : { waitForRate: (sender: Hex, messages: number) => rates.take(sender, messages) }),
+    onAppended: (groups, topicKeys) => {
+      for (const { lane, entries } of groups)
+        sealer.added(
+          lane,
+          entries.map(({ bytes }) => bytes),
+        );
+      live.added(topicKeys);
+    },
+    onFatal,
+  });
+  lifecycle.opened('sequencer', () => sequencer.stop());
+
+  const reader = new LogReader({ store, book, domain, hash: nativeSha256, view, sealed: (lane) => sealer.sealed(lane) });
+  const metrics = new Metrics(
+    {
+      heads: () => reader.heads(),
+      queuedBytes: () => sequencer.queuedBytes,
+      unsealedEntries: () => sealer.unsealed,
+      waitingReaders: () => live.size,
+      diskBytes: () => store.bytesOnDisk(),
+      l1: () => {
+        const seen = view();
+        if (seen === undefined) return undefined;
+        return {
+          block: seen.latest.number,
+          lagSeconds: (clock.monotonic() - seen.movedAt) / 1_000,
+          reorgs: follower.status().reorgs,
+        };
+      },
+      poster: () => poster.status(),
+    },
+    clock,
+  );
+
+  const readiness = (): Readiness => {
+    const seen = view();
+    const stale = maxL1AgeMs > 0 && seen !== undefined && clock.monotonic() - seen.movedAt > maxL1AgeMs;
+    const { backlogBatches, walletWei } = poster.status();
+    const checks = {
+      l1: seen === undefined ? 'not seen since the start' : stale ? `block ${seen.latest.number} does not move` : 'ok',
+      backlog: backlogBatches > config.maxBacklogBatches ? `${backlogBatches} batches are not committed` : 'ok',
+      wallet: walletWei === 0n ? `the posting account ${l1.posterAddress} has no money` : 'ok',
+      disk: sequencer.hasRoom ? 'ok' : 'the last write found no room',
+      running: ending ? 'stopping' : 'ok',
+    };
+    const ready = Object.values(checks).every((check) => check === 'ok');
+    return { ready, checks, backlogBatches, walletWei: walletWei === undefined ? null : String(walletWei) };
+  };
+
+  const app = createApp({
+    store,
+    sequencer,
+    reader,
+    live,
+    metrics,
+    log,
+    domain,
+    signer: signer.address,
+    version: VERSION,
+    termOf,
+    readiness,
+    limits: {
+      maxBodyBytes: config.maxBodyBytes,
+      maxQueueBytes: config.maxQueueBytes,
+      maxWaiting: config.maxWaiting,
+      stallMs: config.stallMs,
+      heartbeatMs: 15_000,
+    },
+  });
+  const server = createServer(getRequestListener(app.fetch));
+  server.maxConnections = config.maxConnections;
+  server.headersTimeout = Math.min(10_000, config.requestTimeoutMs);
+  server.requestTimeout = config.requestTimeoutMs;
+  server.keepAliveTimeout = 65_000;
+  const port = await listen(server, config.host, config.port);
+  lifecycle.opened('http', () => stopServer(server, live, config.stopDeadlineMs / 2));
+  sealer.start();
+  log.info('ready', {
+    url: `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`,
+    chainId,
+    settlement: config.settlement,
+    lanes: facts.laneCount,
+    synchronous: 'FULL',
+    workers,
+    version: VERSION,
+  });
+}
+
+function listen(server: Server, host: string, port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const taken =
+        error.code === 'EADDRINUSE' ? `${host}:${port} is taken: stop what listens there, or set SEALPOST_PORT` : error.message;
+      reject(new StartError(taken, { cause: error }));
+    });
+    server.listen(port, host, () => resolve((server.address() as { port: number }).port));
+  });
+}
+
+/**
+ * Takes no new connection, ends idle ones, long polls and event streams, and lets requests under way be answered; those
+ * that are not whole after `graceMs` are cut off.
+ */
+function stopServer(server: Server, live: Live, graceMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => server.closeAllConnections(), graceMs);
+    server.close(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+    live.end();
+    server.closeIdleConnections();
+  });
+}
+
+async function main(): Promise<void> {
+  const [command = 'run', ...flags] = process.argv.slice(2);
+  if (command === 'help' || command === '--help' || command === '-h' || flags.includes('--help')) {
+    process.stdout.write(USAGE);
+    return;
+  }
+  if (command === 'reference') {
+    process.stdout.write(`${configReference()}\n`);
+    return;
+  }
+  const unknown = flags.find((flag) => flag !== '--create' || command !== 'run');
+  if (!['run', 'create', 'check'].includes(command) || unknown !== undefined) {
+    process.stderr.write(`sealpost: unknown ${unknown ?? command}\n\n${USAGE}`);
+    process.exitCode = 2;
+    return;
+  }
+  const config = parseConfig(process.env);
+  if (command === 'check') {
+    process.stdout.write(`${describeConfig(process.env)}\n`);
+    readKey(config.posterKeyFile);
+    readKey(config.signerKeyFile);
+  } else if (command === 'create') {
+    const log = createLog(config.log);
+    const signer = createSigner(readKey(config.signerKeyFile));
+    const l1 = createL1({
+      url: config.l1Url,
+      settlement: config.settlement,
+      posterKey: readKey(config.posterKeyFile),
+      timeoutMs: config.l1TimeoutMs,
+    });
+    const { store } = await openStore(config, l1, signer.address, 'create', log, new AbortController().signal);
+    await store.close();
+    log.info('created', { path: databasePath(config) });
+  } else {
+    await run(config, flags.includes('--create') ? 'either' : 'load');
+  }
+}
+
+main().catch((error: Error) => {
+  const known = error instanceof ConfigError || error instanceof StartError || error instanceof StoreOpenError;
+  process.stderr.write(`sealpost: ${known ? error.message : (error.stack ?? error.message)}\n`);
+  if (error instanceof ConfigError) process.stderr.write('Every setting: main.js reference\n');
+  process.exit(error instanceof ConfigError ? 2 : 1);
+});

@@ -1,0 +1,126 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { Clock } from './ports.js';
+import type { LaneHeads } from './reader.js';
+import type { Outcome } from './sequencer.js';
+
+/** What is read when somebody scrapes: the stages keep their own state, metrics ask for it. */
+export interface Gauges {
+  readonly heads: () => readonly LaneHeads[];
+  readonly queuedBytes: () => number;
+  readonly unsealedEntries: () => number;
+  readonly waitingReaders: () => number;
+  readonly diskBytes: () => number;
+  readonly l1: () => { readonly block: bigint; readonly lagSeconds: number; readonly reorgs: number } | undefined;
+  readonly poster: () => {
+    readonly walletWei: bigint | undefined;
+    readonly backlogBatches: number;
+    readonly attempts: Readonly<Record<string, number>>;
+    readonly feeBumps: number;
+  };
+}
+
+const ACCEPT_BUCKETS = [0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 1, 2.5, 5];
+
+/** Prometheus metrics in base units, one for every rung of the ladder. */
+export class Metrics {
+  private readonly registry = new Registry();
+  private readonly bundles: Counter<'outcome'>;
+  private readonly acceptSeconds: Histogram;
+  private drained = { bytes: 0, sinceMs: 0, perMs: 0 };
+
+  constructor(
+    gauges: Gauges,
+    private readonly clock: Clock,
+  ) {
+    const registers = [this.registry];
+    this.bundles = new Counter({
+      name: 'sealpost_bundles_total',
+      help: 'Bundles answered, by outcome: accepted, or the error code',
+      labelNames: ['outcome'],
+      registers,
+    });
+    this.acceptSeconds = new Histogram({
+      name: 'sealpost_accept_seconds',
+      help: 'From the arrival of a request to its answer',
+      buckets: ACCEPT_BUCKETS,
+      registers,
+    });
+    const gauge = (name: string, help: string, read: () => number) =>
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(read());
+        },
+      });
+    new Gauge({
+      name: 'sealpost_head_sequence',
+      help: 'The next sequence not yet on the rung',
+      labelNames: ['lane', 'rung'],
+      registers,
+      collect() {
+        for (const { lane, batch: _, ...rungs } of gauges.heads()) {
+          for (const [rung, head] of Object.entries(rungs)) this.set({ lane, rung }, Number(head));
+        }
+      },
+    });
+    new Gauge({
+      name: 'sealpost_head_batch',
+      help: 'Number of the newest sealed batch',
+      labelNames: ['lane'],
+      registers,
+      collect() {
+        for (const { lane, batch } of gauges.heads()) this.set({ lane }, Number(batch));
+      },
+    });
+    gauge('sealpost_queue_bytes', 'Bodies that arrived and are not answered', gauges.queuedBytes);
+    gauge('sealpost_unsealed_entries', 'Entries in no batch yet', gauges.unsealedEntries);
+    gauge('sealpost_waiting_readers', 'Long polls and event streams open', gauges.waitingReaders);
+    gauge('sealpost_disk_bytes', 'Size of the database with its WAL', gauges.diskBytes);
+    gauge('sealpost_l1_block', 'Newest L1 block seen', () => Number(gauges.l1()?.block ?? 0n));
+    gauge('sealpost_l1_lag_seconds', 'Since the newest L1 block was seen', () => gauges.l1()?.lagSeconds ?? Number.NaN);
+    gauge('sealpost_l1_reorgs', 'L1 reorganisations followed since the start', () => gauges.l1()?.reorgs ?? 0);
+    gauge('sealpost_wallet_wei', 'Balance of the posting account', () => Number(gauges.poster().walletWei ?? Number.NaN));
+    gauge('sealpost_backlog_batches', 'Batches sealed and not committed', () => gauges.poster().backlogBatches);
+    gauge(
+      'sealpost_post_fee_bumps',
+      'Commit transactions replaced at a higher fee since the start',
+      () => gauges.poster().feeBumps,
+    );
+    new Gauge({
+      name: 'sealpost_post_attempts',
+      help: 'Commit transactions since the start, by outcome',
+      labelNames: ['outcome'],
+      registers,
+      collect() {
+        for (const [outcome, count] of Object.entries(gauges.poster().attempts)) this.set({ outcome }, count);
+      },
+    });
+    collectDefaultMetrics({ register: this.registry });
+  }
+
+  /** One answered request. */
+  accepted(outcomes: readonly Outcome[], bodyBytes: number, seconds: number): void {
+    this.acceptSeconds.observe(seconds);
+    for (const outcome of outcomes) this.bundles.inc({ outcome: 'receipt' in outcome ? 'accepted' : outcome.error.code });
+    const now = this.clock.monotonic();
+    this.drained.bytes += bodyBytes;
+    if (now - this.drained.sinceMs >= 1_000) {
+      this.drained = { bytes: 0, sinceMs: now, perMs: this.drained.bytes / (now - this.drained.sinceMs) };
+    }
+  }
+
+  /** How fast bodies were answered during the last second or so. */
+  drainedBytesPerMs(): number {
+    return this.drained.perMs;
+  }
+
+  get contentType(): string {
+    return this.registry.contentType;
+  }
+
+  text(): Promise<string> {
+    return this.registry.metrics();
+  }
+}

@@ -1,0 +1,123 @@
+import {
+  buildReceipt,
+  buildTree,
+  entryHash,
+  type Hex,
+  type MerkleTree,
+  type Receipt,
+  receiptDigest,
+  type Sha256,
+  toHex,
+} from '@sealpost/prover';
+import { LRUCache } from 'lru-cache';
+import { RequestError, unavailable } from './errors.js';
+import type { Clock, Entry, GroupRecord, L1View, SignedStatement, Signer, Store } from './ports.js';
+
+/** Deadlines that can be kept: what the newest L1 head allows to be promised (PROTOCOL.md §7). */
+export interface PromiseTerms {
+  readonly view: () => L1View | undefined;
+  readonly clock: Clock;
+  readonly maxIncludeDelay: bigint;
+  /** A head older than this, or one that has not moved for as long, promises nothing; 0 turns the check off. */
+  readonly maxL1AgeMs: number;
+}
+
+/**
+ * The block number by which a receipt signed now promises inclusion.
+ * @throws unavailable if no L1 head was seen since the start, or it is stale
+ */
+export function promiseDeadline({ view, clock, maxIncludeDelay, maxL1AgeMs }: PromiseTerms): bigint {
+  const seen = view();
+  if (seen === undefined) throw unavailable('the L1 has not been seen since the start: nothing can be promised yet');
+  if (maxL1AgeMs > 0) {
+    const ageMs = Math.max(clock.now() - Number(seen.latest.timestamp) * 1_000, clock.monotonic() - seen.movedAt);
+    if (ageMs > maxL1AgeMs) {
+      throw unavailable(`the newest L1 block is ${Math.round(ageMs / 1_000)} s old: nothing can be promised until it moves`);
+    }
+  }
+  return seen.latest.number + maxIncludeDelay / 2n;
+}
+
+export interface ReceiptBookDeps {
+  readonly store: Store;
+  readonly signer: Signer;
+  /** EIP-712 domain separator, 32 bytes. */
+  readonly separator: Uint8Array;
+  readonly terms: PromiseTerms;
+  readonly termOf: (lane: number) => number;
+  readonly hash: Sha256;
+}
+
+// A group of 256 entries holds a tree of 16 KiB: about 16 MiB of trees.
+const MAX_TREES = 1_024;
+
+/**
+ * Gives out receipts. A commit group is signed once; the signature is written down with the next group, and one that a
+ * crash took before is made anew over the same leaves (§7).
+ */
+export class ReceiptBook {
+  private readonly unsaved = new Map<string, SignedStatement>();
+  private readonly trees = new LRUCache<string, MerkleTree>({ max: MAX_TREES });
+
+  constructor(private readonly deps: ReceiptBookDeps) {}
+
+  /** The tree of a group just made: kept, because its receipts are about to be asked for. */
+  keepTree(lane: number, firstSequence: bigint, tree: MerkleTree): void {
+    this.trees.set(`${lane}/${firstSequence}`, tree);
+  }
+
+  /** Signatures to be written down with the next group. They stay here until `saved` says that they are. */
+  toSave(): SignedStatement[] {
+    return [...this.unsaved.values()];
+  }
+
+  saved(statements: readonly SignedStatement[]): void {
+    for (const { lane, firstSequence } of statements) this.unsaved.delete(`${lane}/${firstSequence}`);
+  }
+
+  /**
+   * The receipt of a durable entry.
+   * @throws unavailable if its group is not signed yet and nothing may be promised now
+   */
+  receiptOf(entry: Pick<Entry, 'lane' | 'sequence' | 'void' | 'previous' | 'bundleHash'>): Receipt {
+    const group = this.deps.store.groupOf(entry.lane, entry.sequence);
+    if (group === undefined) throw new RequestError('internal', `entry ${entry.sequence} of lane ${entry.lane} is in no group`);
+    const statement = this.statementOf(group);
+    const index = Number(entry.sequence - group.firstSequence);
+    return buildReceipt(statement, statement.signature, this.treeOf(group), index, {
+      void: entry.void,
+      previous: entry.previous,
+      bundleHash: toHex(entry.bundleHash),
+    });
+  }
+
+  private statementOf({ lane, firstSequence, count, root, signed }: GroupRecord): SignedStatement {
+    const { signer, separator, terms, termOf } = this.deps;
+    if (signed !== undefined) return { lane, term: termOf(lane), firstSequence, count, root, ...signed };
+    const key = `${lane}/${firstSequence}`;
+    const kept = this.unsaved.get(key);
+    if (kept !== undefined) return kept;
+    const statement = { lane, term: termOf(lane), firstSequence, count, root, includeBy: promiseDeadline(terms) };
+    const made = { ...statement, signature: signer.sign(receiptDigest(separator, statement)) as Hex };
+    this.unsaved.set(key, made);
+    return made;
+  }
+
+  private treeOf({ lane, firstSequence, count }: GroupRecord): MerkleTree {
+    const { store, hash } = this.deps;
+    const key = `${lane}/${firstSequence}`;
+    let tree = this.trees.get(key);
+    if (tree === undefined) {
+      tree = treeOfEntries(store.entries(lane, firstSequence, count), hash);
+      this.trees.set(key, tree);
+    }
+    return tree;
+  }
+}
+
+/** The tree over entryHashes, in sequence order: the same in receipts and batches (§3). */
+export const treeOfEntries = (entries: readonly Pick<Entry, 'void' | 'previous' | 'bundleHash'>[], hash: Sha256): MerkleTree =>
+  buildTree(
+    entries.map((entry) => entryHash(entry.void, entry.previous, entry.bundleHash, hash)),
+    hash,
+  );

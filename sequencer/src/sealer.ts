@@ -1,0 +1,248 @@
+import {
+  BATCH_FILE_HEADER_BYTES,
+  batchFileHeader,
+  batchHash,
+  buildTree,
+  dataHash,
+  ENTRY_PREFIX_BYTES,
+  entryHash,
+  entryPrefix,
+  type Hex,
+  MAX_BATCH_ENTRIES,
+  MAX_BATCH_FILE_BYTES,
+  type Sha256,
+  toHex,
+  ZERO_HASH,
+} from '@sealpost/prover';
+import type { Clock, FullEntry, Log, SealedBatch, Store } from './ports.js';
+
+/** When a lane's entries become a batch: whichever comes first. */
+export interface SealLimits {
+  readonly maxEntries: number;
+  /** Of the batch file. */
+  readonly maxBytes: number;
+  /** Since the oldest entry that is in no batch was seen, milliseconds. */
+  readonly maxAgeMs: number;
+}
+
+/** The entries of a lane that are in no batch yet, oldest first. */
+export interface Unsealed {
+  /** Lengths of the encoded bundles. */
+  readonly bundleBytes: readonly number[];
+  /** How long ago the oldest was seen. */
+  readonly oldestAgeMs: number;
+}
+
+export type SealPlan = { readonly seal: number } | { readonly waitMs: number };
+
+/**
+ * Seal the first `seal` entries, or look again in `waitMs`. As many as fit under the limits are sealed, at least one:
+ * the largest bundle fits the smallest batch file there may be.
+ */
+export function planSeal({ bundleBytes, oldestAgeMs }: Unsealed, limits: SealLimits): SealPlan {
+  if (bundleBytes.length === 0) return { waitMs: Number.POSITIVE_INFINITY };
+  const maxEntries = Math.min(limits.maxEntries, MAX_BATCH_ENTRIES);
+  const maxBytes = Math.min(limits.maxBytes, MAX_BATCH_FILE_BYTES);
+  let bytes = BATCH_FILE_HEADER_BYTES;
+  let fitting = 0;
+  while (fitting < bundleBytes.length && fitting < maxEntries) {
+    bytes += ENTRY_PREFIX_BYTES + (bundleBytes[fitting] as number);
+    if (bytes > maxBytes && fitting > 0) break;
+    fitting++;
+  }
+  const full = fitting < bundleBytes.length || fitting === maxEntries || bytes >= maxBytes;
+  if (full || oldestAgeMs >= limits.maxAgeMs) return { seal: fitting };
+  return { waitMs: limits.maxAgeMs - oldestAgeMs };
+}
+
+/** What a batch's entries hash to. */
+export interface BatchDigest {
+  readonly bundlesRoot: Hex;
+  readonly dataHash: Hex;
+  readonly bytes: number;
+  readonly messages: number;
+  /** Acceptance time of the first entry. */
+  readonly timestamp: bigint;
+}
+
+/** Which entries are to be digested, under which number. */
+export interface DigestRequest {
+  readonly lane: number;
+  readonly number: bigint;
+  readonly firstSequence: bigint;
+  readonly count: number;
+}
+
+/**
+ * Hashes a batch's entries into its root and its file's content address (PROTOCOL.md §4, §5). `pages` yields exactly
+ * the entries asked for, in order; only one page is held at a time.
+ */
+export function digestBatch(request: DigestRequest, pages: Iterable<readonly FullEntry[]>, hash: Sha256): BatchDigest {
+  const leaves: Uint8Array[] = [];
+  let bytes = 0;
+  let messages = 0;
+  let timestamp: bigint | undefined;
+  function* parts(): Generator<Uint8Array> {
+    yield batchFileHeader(request, request.count);
+    for (const page of pages) {
+      for (const entry of page) {
+        timestamp ??= entry.acceptedAt;
+        leaves.push(entryHash(entry.void, entry.previous, entry.bundleHash, hash));
+        if (entry.void === 0) messages += entry.count;
+        yield entryPrefix(entry);
+        yield entry.bundle;
+      }
+    }
+  }
+  function* counted(): Generator<Uint8Array> {
+    for (const part of parts()) {
+      bytes += part.length;
+      yield part;
+    }
+  }
+  const address = dataHash(counted(), hash);
+  if (leaves.length !== request.count || timestamp === undefined) {
+    throw new Error(`expected ${request.count} entries from sequence ${request.firstSequence} on, got ${leaves.length}`);
+  }
+  return { bundlesRoot: toHex(buildTree(leaves, hash).root), dataHash: address, bytes, messages, timestamp };
+}
+
+export interface SealerDeps {
+  readonly store: Store;
+  /** Digests away from the main thread: a full batch takes tens of milliseconds. */
+  readonly digest: (request: DigestRequest) => Promise<BatchDigest>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly limits: SealLimits;
+  readonly termOf: (lane: number) => number;
+  readonly onSealed: (batch: SealedBatch) => void;
+  readonly onFatal: (error: Error) => void;
+}
+
+interface LaneState {
+  nextSequence: bigint;
+  bundleBytes: number[];
+  /** By the monotonic clock, when each entry was first seen. */
+  seenAt: number[];
+  last: SealedBatch | undefined;
+}
+
+/** Cuts each lane into batches. Needs no L1: a batch is sealed whether or not it can be posted yet. */
+export class Sealer {
+  private readonly lanes: LaneState[];
+  private timer: NodeJS.Timeout | undefined;
+  private working: Promise<void> | undefined;
+  /** Something changed since the lanes were last looked at. */
+  private due = false;
+  private stopping = false;
+
+  constructor(private readonly deps: SealerDeps) {
+    const { store, clock } = deps;
+    this.lanes = Array.from({ length: store.genesis.laneCount }, (_, lane) => {
+      const last = store.lastBatch(lane);
+      const nextSequence = last === undefined ? 0n : last.header.firstSequence + BigInt(last.header.count);
+      // What a crash left unsealed: at most what was accepted since the last seal.
+      const state: LaneState = { nextSequence, bundleBytes: [], seenAt: [], last };
+      for (let from = nextSequence; ; ) {
+        const entries = store.entries(lane, from, 10_000);
+        for (const { bytes } of entries) this.remember(state, bytes, clock.monotonic());
+        if (entries.length === 0) return state;
+        from += BigInt(entries.length);
+      }
+    });
+  }
+
+  start(): void {
+    this.wake();
+  }
+
+  /** Entries that became durable, in order. */
+  added(lane: number, bundleBytes: readonly number[]): void {
+    const seenAt = this.deps.clock.monotonic();
+    for (const bytes of bundleBytes) this.remember(this.lanes[lane] as LaneState, bytes, seenAt);
+    this.wake();
+  }
+
+  /** The next sequence that is in no batch. */
+  sealed(lane: number): bigint {
+    return (this.lanes[lane] as LaneState).nextSequence;
+  }
+
+  /** Entries in no batch yet, over all lanes. */
+  get unsealed(): number {
+    return this.lanes.reduce((sum, { bundleBytes }) => sum + bundleBytes.length, 0);
+  }
+
+  /** Lets a seal that is under way end; what is unsealed is sealed after the next start. */
+  async stop(): Promise<void> {
+    this.stopping = true;
+    clearTimeout(this.timer);
+    await this.working;
+  }
+
+  private remember(state: LaneState, bytes: number, seenAt: number): void {
+    state.bundleBytes.push(bytes);
+    state.seenAt.push(seenAt);
+  }
+
+  private wake(): void {
+    this.due = true;
+    if (this.stopping || this.working !== undefined) return;
+    this.working = this.run()
+      .catch((error) => this.deps.onFatal(error as Error))
+      .finally(() => {
+        this.working = undefined;
+        if (this.due && !this.stopping) this.wake();
+      });
+  }
+
+  private async run(): Promise<void> {
+    clearTimeout(this.timer);
+    while (this.due && !this.stopping) {
+      this.due = false;
+      let waitMs = Number.POSITIVE_INFINITY;
+      for (const [lane, state] of this.lanes.entries()) {
+        const now = this.deps.clock.monotonic();
+        const plan = planSeal({ bundleBytes: state.bundleBytes, oldestAgeMs: now - (state.seenAt[0] ?? now) }, this.deps.limits);
+        if ('seal' in plan) {
+          await this.seal(lane, state, plan.seal);
+          this.due = true;
+        } else {
+          waitMs = Math.min(waitMs, plan.waitMs);
+        }
+      }
+      if (!this.due && waitMs !== Number.POSITIVE_INFINITY) {
+        this.timer = setTimeout(() => this.wake(), Math.ceil(waitMs));
+        this.timer.unref();
+      }
+    }
+  }
+
+  private async seal(lane: number, state: LaneState, count: number): Promise<void> {
+    const { store, digest, log, termOf, onSealed } = this.deps;
+    const number = (state.last?.header.number ?? 0n) + 1n;
+    const { bytes, messages, ...hashes } = await digest({ lane, number, firstSequence: state.nextSequence, count });
+    const header = {
+      lane,
+      term: termOf(lane),
+      number,
+      parentHash: state.last?.batchHash ?? ZERO_HASH,
+      firstSequence: state.nextSequence,
+      count,
+      bundlesRoot: hashes.bundlesRoot,
+      inboxCount: 0n,
+      timestamp: hashes.timestamp,
+      dataHash: hashes.dataHash,
+    };
+    const batch: SealedBatch = { header, batchHash: batchHash(header), bytes, messages };
+    // A crash before this leaves the entries unsealed, and the next start seals them again, perhaps cut elsewhere:
+    // nobody was told of this batch. A crash after it leaves a batch that the poster finds.
+    await store.appendBatch(batch);
+    state.last = batch;
+    state.nextSequence += BigInt(count);
+    state.bundleBytes.splice(0, count);
+    state.seenAt.splice(0, count);
+    log.info('batch.sealed', { lane, number, count, messages, bytes });
+    onSealed(batch);
+  }
+}

@@ -1,0 +1,340 @@
+import { equalBytes, type Hex, type MerkleTree, type Receipt, type Sha256, toHex } from '@sealpost/prover';
+import { LRUCache } from 'lru-cache';
+import { RequestError, unavailable } from './errors.js';
+import {
+  type Clock,
+  type CommitGroup,
+  type Entry,
+  type FullEntry,
+  type L1View,
+  type Log,
+  type Store,
+  StoreFullError,
+} from './ports.js';
+import { type PromiseTerms, promiseDeadline, type ReceiptBook, treeOfEntries } from './receipts.js';
+import type { Body, VerifiedBody, VerifiedHead } from './verifier.js';
+
+/** What became of one bundle of a body. */
+export type Outcome = { readonly receipt: Receipt } | { readonly error: RequestError };
+
+/** Where an account stands on a lane: its next nonce, and 1 + the sequence of its latest entry, 0 if there is none (§6). */
+export interface AccountState {
+  readonly nonce: bigint;
+  readonly previous: bigint;
+}
+
+/** What deciding about bundles reads: the durable log, with what is already decided in this group on top. */
+export interface Ledger {
+  account(sender: Hex, lane: number): AccountState;
+  /** The entry that is not void and starts at this nonce. */
+  entryAt(sender: Hex, lane: number, nonce: bigint): Pick<Entry, 'sequence' | 'structHash'> | undefined;
+  tail(lane: number): { nextSequence: bigint; acceptedAt: bigint };
+}
+
+/** One bundle's decision: it stands at a sequence (newly, or since before), or it is refused. */
+export type Decision = { readonly lane: number; readonly sequence: bigint } | { readonly error: RequestError };
+
+export interface GroupPlan {
+  readonly groups: readonly { readonly lane: number; readonly firstSequence: bigint; readonly entries: readonly FullEntry[] }[];
+  /** For each body, one decision a bundle, in order. */
+  readonly decisions: readonly (readonly Decision[])[];
+  /** How far accounts got: to be remembered once the groups are durable. */
+  readonly accounts: ReadonlyMap<string, AccountState>;
+}
+
+const accountKey = (sender: Hex, lane: number): string => `${sender}/${lane}`;
+
+/**
+ * Decides about verified bundles, in order: known, expired, rate, nonce (§6), and gives sequences and acceptance times.
+ * Pure: nothing is taken until the plan's groups are durable. `now` is min(own clock, newest L1 block), unix seconds.
+ */
+export function planGroups(
+  bodies: readonly VerifiedBody[],
+  ledger: Ledger,
+  now: bigint,
+  waitForRate: (sender: Hex, messages: number) => number = () => 0,
+): GroupPlan {
+  const entries = new Map<number, FullEntry[]>();
+  const accounts = new Map<string, AccountState>();
+  const planned = new Map<string, FullEntry>();
+
+  const decide = (head: VerifiedHead, structHash: Uint8Array, bundleHash: Uint8Array, bundle: Uint8Array): Decision => {
+    const { lane, sender, nonce } = head;
+    const known = planned.get(`${sender}/${lane}/${nonce}`) ?? ledger.entryAt(sender, lane, nonce);
+    if (known !== undefined && equalBytes(known.structHash, structHash)) return { lane, sequence: known.sequence };
+    const group = entries.get(lane) ?? [];
+    const last = group.at(-1) ?? tailOf(lane);
+    const acceptedAt = last.acceptedAt > now ? last.acceptedAt : now;
+    if (head.expiry < acceptedAt) {
+      return refuse('bundle.expired', `expected an expiry of at least ${acceptedAt}, got ${head.expiry}`, {
+        expiry: String(head.expiry),
+        now: String(acceptedAt),
+      });
+    }
+    const key = accountKey(sender, lane);
+    const account = accounts.get(key) ?? ledger.account(sender, lane);
+    if (nonce !== account.nonce) {
+      return refuse('bundle.nonce', `expected nonce ${account.nonce}, got ${nonce}`, { expected: String(account.nonce) });
+    }
+    const waitMs = waitForRate(sender, head.count);
+    if (waitMs > 0) {
+      return { error: new RequestError('rate_limited', `the rate of ${sender} is passed: wait ${waitMs} ms`, {}, waitMs) };
+    }
+    const sequence = last.sequence + 1n;
+    const entry: FullEntry = {
+      lane,
+      sequence,
+      void: 0,
+      previous: account.previous,
+      acceptedAt,
+      sender,
+      nonce,
+      count: head.count,
+      structHash,
+      bundleHash,
+      bytes: bundle.length,
+      bundle,
+    };
+    if (group.length === 0) entries.set(lane, group);
+    group.push(entry);
+    planned.set(`${sender}/${lane}/${nonce}`, entry);
+    accounts.set(key, { nonce: nonce + BigInt(head.count), previous: sequence + 1n });
+    return { lane, sequence };
+  };
+
+  const tails = new Map<number, { sequence: bigint; acceptedAt: bigint }>();
+  const tailOf = (lane: number) => {
+    let tail = tails.get(lane);
+    if (tail === undefined) {
+      const { nextSequence, acceptedAt } = ledger.tail(lane);
+      tail = { sequence: nextSequence - 1n, acceptedAt };
+      tails.set(lane, tail);
+    }
+    return tail;
+  };
+
+  const decisions = bodies.map(({ buffer, bounds, verdicts, hashes }) =>
+    verdicts.map((verdict, index): Decision => {
+      if ('refused' in verdict) {
+        const { code, message, facts } = verdict.refused;
+        return { error: new RequestError(code as RequestError['code'], message, facts) };
+      }
+      const start = bounds[2 * index] as number;
+      const bundle = new Uint8Array(buffer, start, (bounds[2 * index + 1] as number) - start);
+      return decide(verdict, hashes.slice(64 * index, 64 * index + 32), hashes.slice(64 * index + 32, 64 * index + 64), bundle);
+    }),
+  );
+  const groups = [...entries].map(([lane, group]) => ({
+    lane,
+    firstSequence: (group[0] as FullEntry).sequence,
+    entries: group,
+  }));
+  return { groups, decisions, accounts };
+}
+
+const refuse = (code: RequestError['code'], message: string, facts: Record<string, string>): Decision => ({
+  error: new RequestError(code, message, facts),
+});
+
+export interface SequencerDeps {
+  readonly store: Store;
+  readonly book: ReceiptBook;
+  readonly verify: (body: Body) => Promise<VerifiedBody>;
+  readonly view: () => L1View | undefined;
+  readonly terms: PromiseTerms;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly hash: Sha256;
+  /** Bytes of bundles that one commit group holds at the most; one body always fits. */
+  readonly maxGroupBytes: number;
+  /** How long an account must wait before this many more messages, milliseconds; 0 to go on. */
+  readonly waitForRate?: (sender: Hex, messages: number) => number;
+  /** Called when groups are durable, with the topic keys of their messages. */
+  readonly onAppended: (groups: readonly CommitGroup[], topicKeys: Float64Array) => void;
+  /** The state on disk is unknown: the process must end and load again. */
+  readonly onFatal: (error: Error) => void;
+}
+
+interface Ticket {
+  readonly bytes: number;
+  verified: VerifiedBody | undefined;
+  readonly resolve: (outcomes: Outcome[]) => void;
+  readonly reject: (error: Error) => void;
+}
+
+// An account takes about 150 bytes: 15 MB. Those not here are looked up in the store.
+const MAX_ACCOUNTS = 100_000;
+
+/**
+ * The single writer of the log: judges nonces in the order in which whole bodies arrived, gives sequences, and answers
+ * once the group is on disk. While one group waits for the disk, the next one gathers.
+ */
+export class Sequencer {
+  private readonly queue: Ticket[] = [];
+  private readonly accounts = new LRUCache<string, AccountState>({ max: MAX_ACCOUNTS });
+  private bytesQueued = 0;
+  private stopping = false;
+  private running = false;
+  private onIdle: (() => void) | undefined;
+  /** The last write found no room; the next that succeeds clears it. */
+  private noRoom = false;
+
+  constructor(private readonly deps: SequencerDeps) {}
+
+  /** Bytes of bodies that arrived and are not answered yet. */
+  get queuedBytes(): number {
+    return this.bytesQueued;
+  }
+
+  /** False after a write that found no room on the disk, until one succeeds. */
+  get hasRoom(): boolean {
+    return !this.noRoom;
+  }
+
+  /**
+   * Takes a whole body, whose buffer it owns from now on. Resolves with one outcome a bundle, in order; a receipt among
+   * them means that the entry is durable.
+   * @throws unavailable before anything is taken, if nothing can be promised now or the sequencer is stopping
+   */
+  submit(body: Body): Promise<Outcome[]> {
+    if (this.stopping) throw unavailable('the sequencer is stopping');
+    promiseDeadline(this.deps.terms);
+    return new Promise((resolve, reject) => {
+      const ticket: Ticket = { bytes: body.buffer.byteLength, verified: undefined, resolve, reject };
+      this.queue.push(ticket);
+      this.bytesQueued += ticket.bytes;
+      this.deps.verify(body).then(
+        (verified) => {
+          ticket.verified = verified;
+          void this.run();
+        },
+        (error: Error) => this.deps.onFatal(error),
+      );
+    });
+  }
+
+  /** Takes nothing more, answers what was taken, and writes down the last signatures. */
+  async stop(): Promise<void> {
+    this.stopping = true;
+    if (this.bytesQueued > 0) {
+      await new Promise<void>((resolve) => {
+        this.onIdle = resolve;
+      });
+    }
+    const signed = this.deps.book.toSave();
+    if (signed.length > 0) await this.deps.store.appendGroups([], signed);
+    this.deps.book.saved(signed);
+  }
+
+  private async run(): Promise<void> {
+    if (this.running) return;
+    this.running = true;
+    try {
+      for (let tickets = this.takeVerified(); tickets.length > 0; tickets = this.takeVerified()) await this.commit(tickets);
+    } catch (error) {
+      this.deps.onFatal(error as Error);
+    }
+    this.running = false;
+    if (this.bytesQueued === 0) this.onIdle?.();
+  }
+
+  /** Bodies from the queue's front, up to the first that is still being verified: arrival decides, not verification. */
+  private takeVerified(): Ticket[] {
+    let bytes = 0;
+    let taken = 0;
+    for (const ticket of this.queue) {
+      if (ticket.verified === undefined || (taken > 0 && bytes + ticket.bytes > this.deps.maxGroupBytes)) break;
+      bytes += ticket.bytes;
+      taken++;
+    }
+    return this.queue.splice(0, taken);
+  }
+
+  private async commit(tickets: readonly Ticket[]): Promise<void> {
+    const { store, book, hash, log, onAppended, waitForRate } = this.deps;
+    const plan = planGroups(
+      tickets.map(({ verified }) => verified as VerifiedBody),
+      this.ledger(),
+      this.now(),
+      waitForRate,
+    );
+    const trees: MerkleTree[] = plan.groups.map(({ entries }) => treeOfEntries(entries, hash));
+    const groups = plan.groups.map((group, index): CommitGroup => ({ ...group, root: toHex((trees[index] as MerkleTree).root) }));
+    const signed = book.toSave();
+    let failure: RequestError | undefined;
+    if (groups.length > 0) {
+      try {
+        // A crash before this resolves leaves either nothing or all of the groups, and no receipt was given.
+        const topicKeys = await store.appendGroups(groups, signed);
+        // A crash from here on leaves entries without a written signature: it is made anew over the same leaves.
+        book.saved(signed);
+        for (const [index, { lane, firstSequence }] of groups.entries()) {
+          book.keepTree(lane, firstSequence, trees[index] as MerkleTree);
+        }
+        for (const [key, state] of plan.accounts) this.accounts.set(key, state);
+        this.noRoom = false;
+        onAppended(groups, topicKeys);
+      } catch (error) {
+        if (!(error instanceof StoreFullError)) throw error;
+        if (!this.noRoom) log.error('store.full', { message: error.message });
+        this.noRoom = true;
+        failure = unavailable('the disk is full: nothing of this was taken', 5_000);
+      }
+    }
+    const firstNew = new Map(groups.map(({ lane, firstSequence }) => [lane, firstSequence]));
+    const made = new Map(groups.flatMap(({ entries }) => entries.map((entry) => [`${entry.lane}/${entry.sequence}`, entry])));
+    tickets.forEach(({ bytes, resolve }, index) => {
+      this.bytesQueued -= bytes;
+      const outcomes = (plan.decisions[index] as readonly Decision[]).map((decision): Outcome => {
+        if ('error' in decision) return decision;
+        const { lane, sequence } = decision;
+        if (failure !== undefined && sequence >= (firstNew.get(lane) ?? sequence + 1n)) return { error: failure };
+        try {
+          const entry = made.get(`${lane}/${sequence}`) ?? store.entry(lane, sequence);
+          return { receipt: book.receiptOf(entry as Entry) };
+        } catch (error) {
+          // Durable, but no promise can be signed now: the same bundle, sent again, gets its receipt.
+          if (error instanceof RequestError) return { error };
+          throw error;
+        }
+      });
+      resolve(outcomes);
+    });
+  }
+
+  private ledger(): Ledger {
+    const { store } = this.deps;
+    return {
+      tail: (lane) => store.tail(lane),
+      account: (sender, lane) => this.account(sender, lane),
+      entryAt: (sender, lane, nonce) => {
+        // What is not below the account's next nonce is not in the log: no need to look.
+        if (nonce >= this.account(sender, lane).nonce) return undefined;
+        const entry = store.entryByNonce(sender, lane, nonce);
+        return entry?.nonce === nonce ? entry : undefined;
+      },
+    };
+  }
+
+  /** Where an account stands, as far as it is durable (§11, `GET /v1/accounts`). */
+  account(sender: Hex, lane: number): AccountState {
+    const key = accountKey(sender, lane);
+    let state = this.accounts.get(key);
+    if (state === undefined) {
+      const entry = this.deps.store.lastEntryOf(sender, lane);
+      state =
+        entry === undefined
+          ? { nonce: 0n, previous: 0n }
+          : { nonce: entry.nonce + BigInt(entry.count), previous: entry.sequence + 1n };
+      this.accounts.set(key, state);
+    }
+    return state;
+  }
+
+  /** min(own clock, newest L1 block seen), unix seconds (§4): a clock that is wrong can only be too early. */
+  private now(): bigint {
+    const own = BigInt(Math.floor(this.deps.clock.now() / 1_000));
+    const l1 = this.deps.view()?.latest.timestamp ?? 0n;
+    return own < l1 ? own : l1;
+  }
+}
