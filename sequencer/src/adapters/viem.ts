@@ -1,0 +1,358 @@
+import { settlementAbi } from '@sealpost/contracts';
+import { type BatchHeader, batchHash, type Hex } from '@sealpost/prover';
+import { decodeErrorResult, decodeEventLog, decodeFunctionResult, encodeFunctionData, keccak256, toEventSelector } from 'viem';
+import { type PrivateKeyAccount, privateKeyToAccount } from 'viem/accounts';
+import { getHttpRpcClient } from 'viem/utils';
+import type { Commitment, Fees, L1, L1Block, LaneHead, SettlementFacts, TransactionOutcome } from '../ports.js';
+import { L1Error } from '../ports.js';
+
+export interface L1Options {
+  /** JSON-RPC over HTTP. May hold a secret (user, password, API key): errors name its host only. */
+  readonly url: string;
+  /** Address of the Settlement contract. */
+  readonly settlement: Hex;
+  /** 32 bytes. Signs here and is shown nowhere. */
+  readonly posterKey: Hex;
+  /** Milliseconds until a call is given up, its whole answer included. */
+  readonly timeoutMs: number;
+  readonly fetch?: typeof fetch | undefined;
+}
+
+/** Most of a message by a node that an error repeats: nodes answer with whole calldatas, proxies with whole pages. */
+const MAX_DETAIL_CHARACTERS = 300;
+const BATCH_COMMITTED = toEventSelector(event('BatchCommitted'));
+const HASH = /^0x[0-9a-f]{64}$/;
+const ADDRESS = /^0x[0-9a-f]{40}$/;
+
+/**
+ * An Ethereum node over JSON-RPC. Each call is asked once: no cache, no retry, no local nonce; whoever calls decides what
+ * an error means. What a node answers is checked before it is used; an answer that makes no sense is `l1.unreachable`,
+ * as if there had been none.
+ */
+export function createL1(options: L1Options): L1 {
+  const settlement = options.settlement.toLowerCase() as Hex;
+  const account = accountOf(options.posterKey);
+  const call = createCall(options);
+  let chainId: bigint | undefined;
+
+  const read = async (
+    functionName: 'laneCount' | 'maxIncludeDelay' | 'head' | 'term' | 'poster' | 'receiptSigner',
+    args: unknown[],
+  ) => {
+    const data = encodeFunctionData({ abi: settlementAbi, functionName, args } as Parameters<typeof encodeFunctionData>[0]);
+    const result = await call('eth_call', [{ to: settlement, data }, 'latest']);
+    if (result === '0x') throw new L1Error('l1.rpc', `no contract answers at ${settlement}`);
+    return checked('eth_call', () =>
+      decodeFunctionResult({ abi: settlementAbi, functionName, data: hexOf(result), args } as Parameters<
+        typeof decodeFunctionResult
+      >[0]),
+    ) as unknown;
+  };
+
+  const logs = async (filter: Record<string, unknown>): Promise<Commitment[]> => {
+    const result = await call('eth_getLogs', [{ address: settlement, topics: [BATCH_COMMITTED], ...filter }]);
+    return checked('eth_getLogs', () => {
+      if (!Array.isArray(result)) throw new Error('expected an array');
+      return result.filter((log) => record(log).removed !== true).map((log) => commitmentOf(record(log), settlement));
+    });
+  };
+
+  return {
+    posterAddress: account.address.toLowerCase() as Hex,
+
+    async chainId() {
+      const answer = await call('eth_chainId', []);
+      const id = checked('eth_chainId', () => quantity(answer));
+      chainId ??= id;
+      return id;
+    },
+
+    async settlement() {
+      const code = await call('eth_getCode', [settlement, 'latest']);
+      if (checked('eth_getCode', () => hexOf(code)) === '0x') return undefined;
+      const laneCount = (await read('laneCount', [])) as number;
+      const maxIncludeDelay = (await read('maxIncludeDelay', [])) as bigint;
+      const lanes: SettlementFacts['lanes'][number][] = [];
+      for (let lane = 0; lane < laneCount; lane++) {
+        const term = (await read('term', [lane])) as number;
+        const poster = (await read('poster', [lane])) as Hex;
+        const receiptSigner = (await read('receiptSigner', [lane, term])) as Hex;
+        lanes.push({ term, poster: poster.toLowerCase() as Hex, receiptSigner: receiptSigner.toLowerCase() as Hex });
+      }
+      return { laneCount, maxIncludeDelay, lanes };
+    },
+
+    async block(which) {
+      const byHash = typeof which === 'string' && which.startsWith('0x');
+      const method = byHash ? 'eth_getBlockByHash' : 'eth_getBlockByNumber';
+      const tag = which === 'safe' || which === 'finalized';
+      const result = await call(method, [typeof which === 'bigint' ? toQuantity(which) : which, false]).catch(
+        (error: unknown) => {
+          // A node that does not know a tag yet (nothing finalized so far, an old chain) answers with an error.
+          if (error instanceof L1Error && error.code === 'l1.rpc' && (tag || /unknown block|not found/i.test(error.message)))
+            return null;
+          throw error;
+        },
+      );
+      return result === null ? undefined : checked(method, () => blockOf(record(result)));
+    },
+
+    commitmentsIn: (blockHash) => logs({ blockHash }),
+
+    commitmentsBetween: (from, to) => logs({ fromBlock: toQuantity(from), toBlock: toQuantity(to) }),
+
+    async head(lane): Promise<LaneHead> {
+      const [number, nextSequence, timestamp] = (await read('head', [lane])) as [bigint, bigint, bigint, bigint];
+      return { number, nextSequence, timestamp };
+    },
+
+    async posterNonce(which) {
+      const answer = await call('eth_getTransactionCount', [account.address, which]);
+      return checked('eth_getTransactionCount', () => Number(quantity(answer)));
+    },
+
+    async posterBalance() {
+      const answer = await call('eth_getBalance', [account.address, 'latest']);
+      return checked('eth_getBalance', () => quantity(answer));
+    },
+
+    async fees() {
+      const [latest, priorityFee] = await Promise.all([
+        call('eth_getBlockByNumber', ['latest', false]),
+        call('eth_maxPriorityFeePerGas', []),
+      ]);
+      return checked('fees', () => ({
+        baseFeePerGas: quantity(record(latest).baseFeePerGas),
+        priorityFeePerGas: quantity(priorityFee),
+      }));
+    },
+
+    async estimateCommit(headers) {
+      const transaction = { from: account.address, to: settlement, data: commitData(headers) };
+      // At `latest`, not at `pending`: what waits in the pool may be the very transaction that this one replaces.
+      const answer = await call('eth_estimateGas', [transaction, 'latest']);
+      return checked('eth_estimateGas', () => quantity(answer));
+    },
+
+    async signCommit(headers, { nonce, gas, maxFeePerGas, maxPriorityFeePerGas }) {
+      chainId ??= await this.chainId();
+      const raw = await sign(account, headers, settlement, chainId, nonce, gas, { maxFeePerGas, maxPriorityFeePerGas });
+      return { hash: keccak256(raw), raw };
+    },
+
+    async broadcast(raw) {
+      await call('eth_sendRawTransaction', [raw]);
+    },
+
+    async outcome(transactionHash): Promise<TransactionOutcome | undefined> {
+      const result = await call('eth_getTransactionReceipt', [transactionHash]);
+      if (result === null) return undefined;
+      return checked('eth_getTransactionReceipt', () => {
+        const receipt = record(result);
+        return {
+          blockNumber: quantity(receipt.blockNumber),
+          blockHash: hashOf(receipt.blockHash),
+          succeeded: quantity(receipt.status) === 1n,
+          gasUsed: quantity(receipt.gasUsed),
+        };
+      });
+    },
+
+    async knows(transactionHash) {
+      return (await call('eth_getTransactionByHash', [transactionHash])) !== null;
+    },
+  };
+}
+
+function accountOf(posterKey: Hex): PrivateKeyAccount {
+  try {
+    return privateKeyToAccount(posterKey);
+  } catch {
+    // Without its cause: that one may quote the key.
+    throw new Error('the posting key: expected 0x and 64 hex digits, a valid secp256k1 key');
+  }
+}
+
+const commitData = (headers: readonly BatchHeader[]): Hex =>
+  encodeFunctionData({ abi: settlementAbi, functionName: 'commit', args: [headers] });
+
+const sign = (
+  account: PrivateKeyAccount,
+  headers: readonly BatchHeader[],
+  to: Hex,
+  chainId: bigint,
+  nonce: number,
+  gas: bigint,
+  fees: Fees,
+): Promise<Hex> =>
+  account.signTransaction({
+    type: 'eip1559',
+    chainId: Number(chainId),
+    nonce,
+    gas,
+    to,
+    value: 0n,
+    data: commitData(headers),
+    ...fees,
+  });
+
+// ---- JSON-RPC -------------------------------------------------------------------------------------------------------
+
+type Call = (method: string, params: readonly unknown[]) => Promise<unknown>;
+
+function createCall({ url, timeoutMs, fetch }: L1Options): Call {
+  const host = hostOf(url);
+  const client = getHttpRpcClient(url, { timeout: timeoutMs, ...(fetch === undefined ? {} : { fetchFn: fetch }) });
+  return async (method, params) => {
+    let answer: { result?: unknown; error?: { code?: unknown; message?: unknown; data?: unknown } };
+    try {
+      answer = (await client.request({ body: { method, params: [...params] } })) as typeof answer;
+    } catch (error) {
+      throw transportError(error, method, host, timeoutMs);
+    }
+    if (typeof answer !== 'object' || answer === null || (answer.result === undefined && typeof answer.error !== 'object')) {
+      throw new L1Error('l1.unreachable', `${method}: ${host} answered something that is not JSON-RPC`);
+    }
+    if (answer.error) throw rpcError(answer.error, method);
+    return answer.result;
+  };
+}
+
+/** Where the node is, without what may be secret in its URL. */
+function hostOf(url: string): string {
+  try {
+    return new URL(url).host;
+  } catch {
+    throw new Error('the L1 URL: expected http://… or https://…');
+  }
+}
+
+/** Never with the library's error as its cause: that one quotes URL and request. */
+function transportError(error: unknown, method: string, host: string, timeoutMs: number): L1Error {
+  const { name, status, code, details } = error as { name?: string; status?: number; code?: unknown; details?: unknown };
+  if (name === 'TimeoutError') return new L1Error('l1.timeout', `${method}: ${host} did not answer within ${timeoutMs} ms`);
+  if (name === 'RpcRequestError' && status !== undefined && status < 500 && status !== 429) {
+    return rpcError({ code, message: details, data: (error as { data?: unknown }).data }, method);
+  }
+  if (status !== undefined) return new L1Error('l1.unreachable', `${method}: ${host} answered HTTP ${status}`);
+  const reason = causeCode(error);
+  return new L1Error('l1.unreachable', `${method}: ${host} is unreachable${reason === undefined ? '' : ` (${reason})`}`);
+}
+
+/** ECONNREFUSED, ENOTFOUND, UND_ERR_SOCKET …, at the bottom of a chain of causes. */
+function causeCode(error: unknown): string | undefined {
+  let found: string | undefined;
+  for (let at = error, depth = 0; at instanceof Error && depth < 8; at = at.cause, depth++) {
+    const code = (at as { code?: unknown }).code;
+    if (typeof code === 'string') found = code;
+    if (at instanceof SyntaxError) found = 'not JSON';
+  }
+  return found;
+}
+
+/** What geth, Nethermind, Erigon, Besu, Reth and anvil say, in order: the first that fits. */
+const REASONS: readonly (readonly [RegExp, L1Error['code']])[] = [
+  [/nonce too low|nonce is too low|old nonce|invalid nonce.*expected/i, 'l1.nonce_too_low'],
+  [/already known|already imported|known transaction|AlreadyKnown|transaction already/i, 'l1.already_known'],
+  [/insufficient (funds|balance)|insufficient MaxFee|upfront cost exceeds/i, 'l1.insufficient_funds'],
+  [
+    /underpriced|fee too low|fee cap less than block base fee|max fee per gas less than block base fee|FeeTooLow/i,
+    'l1.underpriced',
+  ],
+  [/execution reverted|^reverted|VM Exception|^revert/i, 'l1.reverted'],
+];
+
+function rpcError(error: { code?: unknown; message?: unknown; data?: unknown }, method: string): L1Error {
+  const message = typeof error.message === 'string' ? error.message : 'no reason given';
+  const custom = customError(error.data);
+  const code = custom !== undefined || error.code === 3 ? 'l1.reverted' : REASONS.find(([words]) => words.test(message))?.[1];
+  return new L1Error(code ?? 'l1.rpc', `${method}: ${custom ?? printable(message)}`);
+}
+
+/** `WrongNumber(expected 3, got 2)` from the data of a revert; nodes put it at `data` or at `data.data`. */
+function customError(data: unknown): string | undefined {
+  const bytes = typeof data === 'object' && data !== null ? (data as { data?: unknown }).data : data;
+  if (typeof bytes !== 'string' || !/^0x[0-9a-fA-F]{8}/.test(bytes)) return undefined;
+  try {
+    const { abiItem, errorName, args } = decodeErrorResult({ abi: settlementAbi, data: bytes as Hex });
+    const named = (args ?? []).map((value, index) => `${('inputs' in abiItem && abiItem.inputs[index]?.name) || index} ${value}`);
+    return `${errorName}(${named.join(', ')})`;
+  } catch {
+    return undefined;
+  }
+}
+
+const printable = (text: string): string => text.replace(/[^\x20-\x7e]+/g, ' ').slice(0, MAX_DETAIL_CHARACTERS);
+
+// ---- Answers --------------------------------------------------------------------------------------------------------
+
+/** @throws l1.unreachable where the answer has not the form it must have */
+function checked<T>(method: string, decode: () => T): T {
+  try {
+    return decode();
+  } catch (error) {
+    throw new L1Error('l1.unreachable', `${method}: the answer makes no sense: ${printable((error as Error).message)}`);
+  }
+}
+
+function event(name: string) {
+  const found = settlementAbi.find((item) => item.type === 'event' && item.name === name);
+  if (found?.type !== 'event') throw new Error(`the ABI has no event ${name}`);
+  return found;
+}
+
+function record(value: unknown): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Error('expected an object');
+  return value as Record<string, unknown>;
+}
+
+function quantity(value: unknown): bigint {
+  if (typeof value !== 'string' || !/^0x[0-9a-fA-F]+$/.test(value)) throw new Error('expected a quantity');
+  return BigInt(value);
+}
+
+const toQuantity = (value: bigint): Hex => `0x${value.toString(16)}`;
+
+function hexOf(value: unknown): Hex {
+  if (typeof value !== 'string' || !/^0x(?:[0-9a-fA-F]{2})*$/.test(value)) throw new Error('expected bytes in hex');
+  return value.toLowerCase() as Hex;
+}
+
+function hashOf(value: unknown): Hex {
+  const hash = hexOf(value);
+  if (!HASH.test(hash)) throw new Error('expected a hash');
+  return hash;
+}
+
+const blockOf = (block: Record<string, unknown>): L1Block => ({
+  number: quantity(block.number),
+  hash: hashOf(block.hash),
+  parentHash: hashOf(block.parentHash),
+  timestamp: quantity(block.timestamp),
+});
+
+/** The batch hash is computed from the header in the event, and held against the one the contract put beside it. */
+function commitmentOf(log: Record<string, unknown>, settlement: Hex): Commitment {
+  const address = hexOf(log.address);
+  if (!ADDRESS.test(address) || address !== settlement) throw new Error('a log of another contract');
+  if (!Array.isArray(log.topics)) throw new Error('expected topics');
+  const { args } = decodeEventLog({
+    abi: settlementAbi,
+    eventName: 'BatchCommitted',
+    data: hexOf(log.data),
+    topics: log.topics.map(hashOf) as [Hex, ...Hex[]],
+  });
+  const { header } = args;
+  const hash = batchHash(header);
+  if (hash !== args.batchHash || header.number !== args.number || header.lane !== args.lane) {
+    throw new Error(`the header of batch ${args.lane}/${args.number} has not the hash ${args.batchHash}`);
+  }
+  return {
+    lane: header.lane,
+    number: header.number,
+    batchHash: hash,
+    transactionHash: hashOf(log.transactionHash),
+    blockNumber: quantity(log.blockNumber),
+    blockHash: hashOf(log.blockHash),
+  };
+}
