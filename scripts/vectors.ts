@@ -1,25 +1,25 @@
 // Writes prover/vectors/rfc6962-inclusion.hex.json, the copy of rfc6962-inclusion.json that Solidity can read: hashes in
 // hex, and only the cases it can express. Left out are hashes that are not 32 bytes (a bytes32 always is) and numbers that
 // JSON.parse rounds. With --check it writes nothing and fails if the file is not what the source makes.
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs';
 
-const source = new URL('../prover/vectors/rfc6962-inclusion.json', import.meta.url)
-const target = new URL('../prover/vectors/rfc6962-inclusion.hex.json', import.meta.url)
+const source = new URL('../prover/vectors/rfc6962-inclusion.json', import.meta.url);
+const target = new URL('../prover/vectors/rfc6962-inclusion.hex.json', import.meta.url);
 
 type Case = {
-  leafIdx: number
-  treeSize: number
-  root: string
-  leafHash: string
-  proof: string[] | null
-  desc: string
-  wantErr: boolean
-  name: string
-}
+  leafIdx: number;
+  treeSize: number;
+  root: string;
+  leafHash: string;
+  proof: string[] | null;
+  desc: string;
+  wantErr: boolean;
+  name: string;
+};
 
-const hex = (base64: string) => `0x${Buffer.from(base64, 'base64').toString('hex')}`
+const hex = (base64: string) => `0x${Buffer.from(base64, 'base64').toString('hex')}`;
 
-const vectors = JSON.parse(readFileSync(source, 'utf8')) as { source: string; cases: Case[] }
+const vectors = JSON.parse(readFileSync(source, 'utf8')) as { source: string; cases: Case[] };
 
 const cases = vectors.cases
   .filter(({ leafIdx, treeSize }) => Number.isSafeInteger(leafIdx) && Number.isSafeInteger(treeSize))
@@ -32,22 +32,22 @@ const cases = vectors.cases
     proof: (vector.proof ?? []).map(hex),
     wantErr: vector.wantErr,
   }))
-  .filter(({ root, leafHash, proof }) => [root, leafHash, ...proof].every((hash) => hash.length === 66))
+  .filter(({ root, leafHash, proof }) => [root, leafHash, ...proof].every((hash) => hash.length === 66));
 
-const about = `${vectors.source.replace('base64', 'hex')}; cases whose hashes are not 32 bytes or whose numbers JSON rounds are left out`
-const text = `${JSON.stringify({ source: about, cases }, null, 2)}\n`
+const about = `${vectors.source.replace('base64', 'hex')}; cases whose hashes are not 32 bytes or whose numbers JSON rounds are left out`;
+const text = `${JSON.stringify({ source: about, cases }, null, 2)}\n`;
 
 if (process.argv.includes('--check')) {
-  let committed = ''
+  let committed = '';
   try {
-    committed = readFileSync(target, 'utf8')
+    committed = readFileSync(target, 'utf8');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   }
   if (committed !== text) {
-    process.stderr.write('prover/vectors/rfc6962-inclusion.hex.json is not what its source makes. Run: npm run vectors\n')
-    process.exitCode = 1
+    process.stderr.write('prover/vectors/rfc6962-inclusion.hex.json is not what its source makes. Run: npm run vectors\n');
+    process.exitCode = 1;
   }
 } else {
-  writeFileSync(target, text)
+  writeFileSync(target, text);
 }

@@ -1,0 +1,197 @@
+import { settlementAbi, settlementBytecode } from '@sealpost/contracts';
+import {
+  type Address,
+  createPublicClient,
+  createWalletClient,
+  defineChain,
+  getContractAddress,
+  type HDAccount,
+  type Hex,
+  http,
+  isAddress,
+  type PrivateKeyAccount,
+} from 'viem';
+import { type Folder, readJson, writeAtomically } from './folder.js';
+import { Failure } from './terminal.js';
+
+/** Chains on which everybody has everybody's keys: only there are the well-known ones used. */
+const DEVELOPMENT_CHAINS: readonly number[] = [31_337, 1_337];
+
+/** The contract that a folder's log belongs to. Written down before it is deployed. */
+export interface Deployment {
+  readonly version: 1;
+  readonly chainId: number;
+  readonly settlement: Address;
+  readonly deployer: Address;
+  readonly laneCount: number;
+  /** L1 blocks, decimal. */
+  readonly maxIncludeDelay: string;
+  readonly poster: Address;
+  readonly receiptSigner: Address;
+}
+
+/** What the contract is deployed with. */
+export interface DeploymentOptions {
+  readonly deployer: HDAccount | PrivateKeyAccount;
+  readonly laneCount: number;
+  readonly maxIncludeDelay: bigint;
+  readonly poster: Address;
+  readonly receiptSigner: Address;
+}
+
+/** An L1 for scripts: nothing cached, nothing waited for longer than it takes. */
+export function l1Client(url: string) {
+  return createPublicClient({ transport: http(url, { timeout: 10_000, retryCount: 1 }), cacheTime: 0, pollingInterval: 50 });
+}
+
+/** @throws Failure that says what to start */
+export async function readChainId(url: string): Promise<number> {
+  try {
+    return await l1Client(url).getChainId();
+  } catch (error) {
+    const reason = (error as { shortMessage?: string }).shortMessage ?? (error as Error).message;
+    throw new Failure(
+      `no Ethereum node answers at ${url}: ${reason.split('\n')[0]}`,
+      'npx anvil --block-time 1, or point SEALPOST_L1_URL at a node that runs',
+    );
+  }
+}
+
+export function readDeployment(folder: Folder): Deployment | undefined {
+  const deployment = readJson(folder.file('deployment.json')) as Deployment | undefined;
+  return deployment?.version === 1 && isAddress(deployment.settlement) ? deployment : undefined;
+}
+
+/** How it came that the contract stands. */
+export type Outcome = 'deployed' | 'resumed' | 'redeployed';
+
+/**
+ * Makes sure that the contract of the folder's log stands on the L1: deploys it the first time, finds it the next, and
+ * deploys it again where the L1 forgot everything (no code at the address, and the deployer's nonce is 0 again, so that
+ * the same address comes out).
+ * @throws Failure for any other disagreement between folder and L1: nothing is changed then
+ */
+export async function ensureDeployment(
+  folder: Folder,
+  l1Url: string,
+  options: DeploymentOptions,
+  { mine, mayDeploy = true }: { mine?: () => Promise<void>; mayDeploy?: boolean } = {},
+): Promise<{ deployment: Deployment; outcome: Outcome }> {
+  const l1 = l1Client(l1Url);
+  const chainId = await readChainId(l1Url);
+  const recorded = readDeployment(folder);
+  const resetHint = `start the node that has it, or drop the log with npm run reset, or use another folder: SEALPOST_DATA=…`;
+  if (recorded === undefined) {
+    if (!mayDeploy) throw new Failure(`no contract was deployed for ${folder.shown} yet`, 'npm run deploy');
+    if (!DEVELOPMENT_CHAINS.includes(chainId)) {
+      throw new Failure(
+        `the node at ${l1Url} is of chain ${chainId}; the keys used here are public, so anybody could act in their name there`,
+        'use a development chain (npx anvil --block-time 1), or deploy with keys of your own: contracts/script',
+      );
+    }
+    const nonce = await l1.getTransactionCount({ address: options.deployer.address });
+    const deployment: Deployment = {
+      version: 1,
+      chainId,
+      settlement: getContractAddress({ from: options.deployer.address, nonce: BigInt(nonce) }),
+      deployer: options.deployer.address,
+      laneCount: options.laneCount,
+      maxIncludeDelay: String(options.maxIncludeDelay),
+      poster: options.poster,
+      receiptSigner: options.receiptSigner,
+    };
+    // Before the transaction: a crash in between looks like an L1 that forgot, and is repaired like one.
+    writeAtomically(folder.file('deployment.json'), `${JSON.stringify(deployment, null, 2)}\n`);
+    await deploy(l1Url, deployment, options.deployer, nonce, mine);
+    return { deployment, outcome: 'deployed' };
+  }
+  if (recorded.chainId !== chainId) {
+    throw new Failure(
+      `the log in ${folder.shown} belongs to chain ${recorded.chainId}; the node at ${l1Url} is of chain ${chainId}`,
+      resetHint,
+    );
+  }
+  if (recorded.laneCount !== options.laneCount) {
+    throw new Failure(
+      `the log in ${folder.shown} has ${recorded.laneCount} lane(s), asked for: ${options.laneCount}; lanes are fixed at deployment`,
+      `SEALPOST_LANES=${recorded.laneCount}, or drop the log with npm run reset`,
+    );
+  }
+  const { settlement } = recorded;
+  const code = await l1.getCode({ address: settlement });
+  if (code !== undefined && code !== '0x') {
+    await checkContract(l1Url, recorded, folder, resetHint);
+    return { deployment: recorded, outcome: 'resumed' };
+  }
+  const nonce = await l1.getTransactionCount({ address: recorded.deployer });
+  const again = getContractAddress({ from: recorded.deployer, nonce: BigInt(nonce) });
+  const isOurs = recorded.deployer.toLowerCase() === options.deployer.address.toLowerCase();
+  if (again.toLowerCase() !== settlement.toLowerCase() || !isOurs) {
+    throw new Failure(
+      `the node at ${l1Url} has nothing at ${settlement}, where the log in ${folder.shown} is settled, and its deployer ${recorded.deployer} ` +
+        `has sent ${nonce} transaction(s) there: this is another chain than the log's`,
+      resetHint,
+    );
+  }
+  await deploy(l1Url, recorded, options.deployer, nonce, mine);
+  return { deployment: recorded, outcome: 'redeployed' };
+}
+
+async function checkContract(l1Url: string, recorded: Deployment, folder: Folder, next: string): Promise<void> {
+  const l1 = l1Client(l1Url);
+  const contract = { address: recorded.settlement, abi: settlementAbi } as const;
+  try {
+    const [laneCount, poster, signer] = await Promise.all([
+      l1.readContract({ ...contract, functionName: 'laneCount' }),
+      l1.readContract({ ...contract, functionName: 'poster', args: [0] }),
+      l1.readContract({ ...contract, functionName: 'receiptSigner', args: [0, 1] }),
+    ]);
+    if (
+      laneCount === recorded.laneCount &&
+      poster.toLowerCase() === recorded.poster.toLowerCase() &&
+      signer.toLowerCase() === recorded.receiptSigner.toLowerCase()
+    ) {
+      return;
+    }
+  } catch {
+    // Another contract does not answer.
+  }
+  throw new Failure(`the contract at ${recorded.settlement} is not the one that the log in ${folder.shown} is settled on`, next);
+}
+
+async function deploy(
+  l1Url: string,
+  deployment: Deployment,
+  deployer: DeploymentOptions['deployer'],
+  nonce: number,
+  mine?: () => Promise<void>,
+): Promise<void> {
+  const l1 = l1Client(l1Url);
+  const chain = defineChain({
+    id: deployment.chainId,
+    name: 'L1',
+    nativeCurrency: { name: 'Ether', symbol: 'ETH', decimals: 18 },
+    rpcUrls: { default: { http: [l1Url] } },
+  });
+  const wallet = createWalletClient({ account: deployer, chain, transport: http(l1Url, { timeout: 10_000 }) });
+  let hash: Hex;
+  try {
+    hash = await wallet.deployContract({
+      abi: settlementAbi,
+      bytecode: settlementBytecode,
+      args: [deployment.laneCount, BigInt(deployment.maxIncludeDelay), deployment.poster, deployment.receiptSigner],
+      nonce,
+    });
+  } catch (error) {
+    const reason = (error as { shortMessage?: string }).shortMessage ?? (error as Error).message;
+    throw new Failure(
+      `Settlement cannot be deployed from ${deployer.address}: ${reason}`,
+      'does the account have ether on this chain?',
+    );
+  }
+  await mine?.();
+  const { status, contractAddress } = await l1.waitForTransactionReceipt({ hash, timeout: 60_000 });
+  if (status !== 'success' || contractAddress?.toLowerCase() !== deployment.settlement.toLowerCase()) {
+    throw new Failure(`Settlement was not deployed: transaction ${hash} ${status}`, 'try again');
+  }
+}

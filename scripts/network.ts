@@ -1,0 +1,263 @@
+import { createWriteStream, type WriteStream } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Address } from 'viem';
+import { roleAccount, sequencerKey, USERS, type User, writeSequencerKeys } from './accounts.js';
+import { startAnvil } from './anvil.js';
+import { type Deployment, ensureDeployment, l1Client, type Outcome } from './deployment.js';
+import { type Folder, writeAtomically } from './folder.js';
+import { type UserKeys, writeUserKeys } from './keyfiles.js';
+import { type Child, Family } from './processes.js';
+import { Failure } from './terminal.js';
+
+/** PROTOCOL.md §7: what the contract of a development network allows, in L1 blocks. */
+export const MAX_INCLUDE_DELAY = 1_800n;
+/** The sequencer's program. */
+export const SEQUENCER = fileURLToPath(new URL('../sequencer/dist/main.js', import.meta.url));
+const READY_MS = 120_000;
+
+/** What a network is started with. */
+export interface NetworkOptions {
+  /** Where it keeps everything: made ours already (`Folder.acquire`), and released by `stop`. */
+  readonly folder: Folder;
+  /** 0: a free one. */
+  readonly port?: number;
+  /** 0: a free one. Unused with `l1Url`. */
+  readonly l1Port?: number;
+  /** A node that runs already; without it, anvil is started. */
+  readonly l1Url?: string | undefined;
+  readonly laneCount?: number;
+  /** Seconds between the L1's blocks. */
+  readonly blockTime?: number;
+  readonly gasLimit?: number;
+  /** More configuration for the sequencer (see sequencer/src/config.ts). */
+  readonly sequencerEnv?: NodeJS.ProcessEnv;
+  /** What stands before the sequencer's command line: `['sh', '-c', 'ulimit -f 100; exec "$@"', 'sh']`. */
+  readonly sequencerPrefix?: readonly string[];
+  /** Refuse instead of deploying where no contract was deployed before. */
+  readonly deploy?: boolean;
+  /** Called once processes can be started, long before everything is up. */
+  readonly onBegun?: (network: Network) => void;
+  /** Called with each line that the sequencer logs. */
+  readonly onLog?: (line: string) => void;
+  /** Called as each step begins. */
+  readonly onStep?: (step: string) => void;
+  /** Called with what a person should know. */
+  readonly onNote?: (note: string) => void;
+}
+
+/** What `network.json` says: read by the command line and the SDK. */
+export interface NetworkFile {
+  readonly version: 1;
+  readonly url: string;
+  readonly l1Url: string;
+  readonly chainId: number;
+  readonly settlement: Address;
+  /** The process that runs the network. */
+  readonly pid: number;
+  readonly accounts: Record<User, UserKeys>;
+}
+
+/**
+ * An Ethereum node, the Settlement contract and a sequencer on one machine, with keys that everybody knows. Every process
+ * is a child of this one and ends with it, in order; also if this process is killed (see `Family`).
+ */
+export class Network {
+  private readonly family: Family;
+  private log: WriteStream | undefined;
+  private stopping: Promise<void> | undefined;
+  readonly accounts: Record<User, UserKeys>;
+  anvil: Child | undefined;
+  sequencer: Child | undefined;
+  l1Url = '';
+  url = '';
+  deployment!: Deployment;
+  outcome: Outcome = 'deployed';
+
+  private constructor(
+    readonly folder: Folder,
+    private readonly options: NetworkOptions,
+  ) {
+    this.family = new Family((children) => {
+      if (this.stopping === undefined) folder.record(children);
+    });
+    const keysFolder = folder.file('keys');
+    writeSequencerKeys(keysFolder);
+    this.accounts = Object.fromEntries(USERS.map((user) => [user, writeUserKeys(keysFolder, user)])) as Record<User, UserKeys>;
+  }
+
+  /**
+   * Starts everything, or nothing: resolves when messages can be sent, and `network.json` says where.
+   * @throws Failure that says what to do; nothing is left running then
+   */
+  static async start(options: NetworkOptions, signal?: AbortSignal): Promise<Network> {
+    signal?.throwIfAborted();
+    const network = new Network(options.folder, options);
+    // Told to stop while starting: the children go first, and whatever waits for them fails.
+    signal?.addEventListener('abort', () => void network.stop(), { once: true });
+    options.onBegun?.(network);
+    try {
+      if (options.l1Url === undefined) await network.startAnvil();
+      else network.l1Url = options.l1Url;
+      await network.deploy();
+      await network.startSequencer();
+      signal?.throwIfAborted();
+      network.announce();
+      return network;
+    } catch (error) {
+      await network.stop();
+      throw error;
+    }
+  }
+
+  get chainId(): number {
+    return this.deployment.chainId;
+  }
+
+  get settlement(): Address {
+    return this.deployment.settlement;
+  }
+
+  /** Starts anvil: again on the port it had, if it ran before. */
+  async startAnvil(): Promise<void> {
+    this.options.onStep?.('Starting anvil');
+    const { child, url, said } = await startAnvil(this.family, {
+      port: this.l1Url === '' ? (this.options.l1Port ?? 0) : Number(new URL(this.l1Url).port),
+      blockTime: this.options.blockTime ?? 1,
+      stateFile: this.folder.file('anvil.json'),
+      cacheFolder: this.folder.file('anvil-cache'),
+      ...(this.options.gasLimit === undefined ? {} : { gasLimit: this.options.gasLimit }),
+    });
+    if (said !== undefined) this.options.onNote?.(said);
+    this.anvil = child;
+    this.l1Url = url;
+  }
+
+  /** Finds the contract, or deploys it. */
+  async deploy(): Promise<void> {
+    this.options.onStep?.('Looking for the Settlement contract');
+    const mine = async () => {
+      await l1Client(this.l1Url).request({ method: 'evm_mine' } as never);
+    };
+    const { deployment, outcome } = await ensureDeployment(
+      this.folder,
+      this.l1Url,
+      {
+        deployer: roleAccount('deployer').account,
+        laneCount: this.options.laneCount ?? 1,
+        maxIncludeDelay: MAX_INCLUDE_DELAY,
+        poster: roleAccount('poster').account.address,
+        receiptSigner: roleAccount('receipts').account.address,
+      },
+      { ...(this.anvil === undefined ? {} : { mine }), mayDeploy: this.options.deploy ?? true },
+    );
+    this.deployment = deployment;
+    this.outcome = outcome;
+    if (outcome === 'redeployed') {
+      this.options.onNote?.(
+        `The L1 had forgotten the contract: deployed again at ${deployment.settlement}; everything is posted again.`,
+      );
+    }
+  }
+
+  /** Starts the sequencer and waits until it can keep promises: again on the port it had, if it ran before. */
+  async startSequencer(env: NodeJS.ProcessEnv = {}, prefix = this.options.sequencerPrefix ?? []): Promise<Child> {
+    this.options.onStep?.('Starting the sequencer');
+    this.log ??= createWriteStream(this.folder.file('log.jsonl'), { flags: 'a' });
+    const { log } = this;
+    let onReady: (url: string) => void = () => {};
+    const ready = new Promise<string>((resolve) => {
+      onReady = resolve;
+    });
+    const [command = process.execPath, ...args] = [...prefix, process.execPath, SEQUENCER, 'run', '--create'];
+    const child = this.family.start('sequencer', {
+      command,
+      args,
+      env: {
+        ...process.env,
+        ...sequencerEnvironment(this.folder, this.deployment, this.l1Url),
+        SEALPOST_PORT: this.url === '' ? String(this.options.port ?? 0) : new URL(this.url).port,
+        SEALPOST_LOG: 'json',
+        ...this.options.sequencerEnv,
+        ...env,
+      },
+      onLine: (line) => {
+        log.write(`${line}\n`);
+        this.options.onLog?.(line);
+        if (!line.includes('"ready"')) return;
+        try {
+          const event = JSON.parse(line) as { event?: unknown; url?: unknown };
+          if (event.event === 'ready' && typeof event.url === 'string') onReady(event.url);
+        } catch {
+          // Half a line, from a process that was killed.
+        }
+      },
+    });
+    this.sequencer = child;
+    const url = await Promise.race([
+      ready,
+      child.exited.then(() => undefined),
+      new Promise<undefined>((resolve) => setTimeout(resolve, READY_MS).unref()),
+    ]);
+    if (url === undefined) {
+      if (child.exit === undefined) {
+        await child.stop('SIGTERM', 11_000);
+        throw new Failure(
+          `the sequencer was not ready within ${READY_MS / 1_000} s`,
+          `look into ${this.folder.file('log.jsonl')}`,
+        );
+      }
+      throw new Failure(child.report(), `more in ${this.folder.file('log.jsonl')}`);
+    }
+    this.url = url;
+    return child;
+  }
+
+  /** Writes `network.json`: from here on the command line finds the network. */
+  private announce(): void {
+    const file: NetworkFile = {
+      version: 1,
+      url: this.url,
+      l1Url: this.l1Url,
+      chainId: this.chainId,
+      settlement: this.settlement,
+      pid: process.pid,
+      accounts: this.accounts,
+    };
+    writeAtomically(this.folder.file('network.json'), `${JSON.stringify(file, null, 2)}\n`);
+  }
+
+  /** Resolves with one line that says which process ended, and how, when one does without having been asked. */
+  async broken(): Promise<string> {
+    const children = [this.anvil, this.sequencer].filter((child) => child !== undefined);
+    const child = await Promise.race(children.map((one) => one.exited.then(() => one)));
+    return child.report();
+  }
+
+  /** Stops everything in order, the sequencer before its L1; returns when nothing is left. Idempotent. */
+  stop(): Promise<void> {
+    this.stopping ??= (async () => {
+      await this.family.stop();
+      await new Promise<void>((resolve) => {
+        if (this.log === undefined) resolve();
+        else this.log.end(resolve);
+      });
+      this.folder.release();
+    })();
+    return this.stopping;
+  }
+
+  /** Ends everything now; `stop` then returns soon. */
+  kill(): void {
+    this.family.kill();
+  }
+}
+
+/** What the sequencer of a folder is told by its environment. */
+export const sequencerEnvironment = (folder: Folder, deployment: Deployment, l1Url: string) => ({
+  SEALPOST_HOST: '127.0.0.1',
+  SEALPOST_DATA: folder.file('sequencer'),
+  SEALPOST_L1_URL: l1Url,
+  SEALPOST_SETTLEMENT: deployment.settlement,
+  SEALPOST_POSTER_KEY_FILE: sequencerKey(folder.file('keys'), 'poster'),
+  SEALPOST_SIGNER_KEY_FILE: sequencerKey(folder.file('keys'), 'receipts'),
+});
