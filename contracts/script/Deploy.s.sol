@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {Settlement} from "../src/Settlement.sol";
-import {vm} from "../test/Vm.sol";
+import {vm} from "./Vm.sol";
 
 /// @title Deploys Settlement
 /// @notice Reads LANE_COUNT, MAX_INCLUDE_DELAY (L1 blocks), POSTER and RECEIPT_SIGNER from the environment; all four are

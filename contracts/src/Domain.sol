@@ -1,27 +1,29 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.28;
 
+import {ISettlement} from "./ISettlement.sol";
+
 /// @title EIP-712 domain of bundles and receipts (PROTOCOL.md §3)
-/// @notice A signature is good on one chain and one contract only. The domain follows block.chainid, so that a fork of the
-/// chain does not accept the other side's signatures.
+/// @notice A signature is good on one chain and for one contract only.
 /// @dev Not cached: a cache behind a chain id check would save 567 gas of an isIncluded, at the price of two ways to one value.
-abstract contract Domain {
+abstract contract Domain is ISettlement {
     bytes32 private constant TYPEHASH =
         keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
     string private constant NAME = "Sealpost";
     string private constant VERSION = "1";
 
-    /// @notice EIP-712 domain separator on this chain.
-    function domainSeparator() public view returns (bytes32) {
+    /// @inheritdoc ISettlement
+    function domainSeparator() public view override returns (bytes32) {
         return keccak256(
             abi.encode(TYPEHASH, keccak256(bytes(NAME)), keccak256(bytes(VERSION)), block.chainid, address(this))
         );
     }
 
-    /// @notice The domain's fields as ERC-5267 gives them out: name, version, chain id and contract; no salt, no extensions.
+    /// @inheritdoc ISettlement
     function eip712Domain()
         external
         view
+        override
         returns (
             bytes1 fields,
             string memory name,

@@ -169,4 +169,23 @@ interface ISettlement {
     /// @param term_ the term
     /// @return signer the zero address for lanes and terms that do not exist: nobody's signature recovers to it
     function receiptSigner(uint16 lane, uint32 term_) external view returns (address signer);
+
+    /// @notice EIP-712 domain separator of bundles and receipts on this chain, {name: "Sealpost", version: "1", chainId,
+    /// verifyingContract} (§3). It follows block.chainid, so that a fork of the chain does not accept the other side's
+    /// signatures.
+    function domainSeparator() external view returns (bytes32);
+
+    /// @notice The same domain field by field, as ERC-5267 gives it out; no salt, no extensions.
+    function eip712Domain()
+        external
+        view
+        returns (
+            bytes1 fields,
+            string memory name,
+            string memory version,
+            uint256 chainId,
+            address verifyingContract,
+            bytes32 salt,
+            uint256[] memory extensions
+        );
 }

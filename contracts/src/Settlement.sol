@@ -9,7 +9,7 @@ import {MerkleTree} from "./MerkleTree.sol";
 
 /// @title Settlement of a Sealpost log on Ethereum
 /// @notice What ISettlement says, with one posting account and one receipt signer for all lanes, fixed at deployment.
-contract Settlement is ISettlement, Domain {
+contract Settlement is Domain {
     struct Head {
         uint64 number;
         uint64 nextSequence;

@@ -6,7 +6,7 @@ import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/Messa
 import {Bundles} from "../src/Bundles.sol";
 import {BundleFields} from "../src/ISettlement.sol";
 import {Test} from "./Test.sol";
-import {vm} from "./Vm.sol";
+import {vm} from "../script/Vm.sol";
 
 contract BundlesTest is Test {
     uint256 private constant ORDER = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141;

@@ -2,9 +2,9 @@
 pragma solidity ^0.8.28;
 
 import {Deploy} from "../script/Deploy.s.sol";
-import {Settlement} from "../src/Settlement.sol";
+import {ISettlement} from "../src/ISettlement.sol";
 import {Test} from "./Test.sol";
-import {vm} from "./Vm.sol";
+import {vm} from "../script/Vm.sol";
 
 /// @dev One test, because the environment is the process's: tests that set it side by side would meet.
 contract DeployTest is Test {
@@ -14,7 +14,7 @@ contract DeployTest is Test {
         vm.setEnv("MAX_INCLUDE_DELAY", "1800");
         vm.setEnv("POSTER", vm.toString(address(0x9057E6)));
         vm.setEnv("RECEIPT_SIGNER", vm.toString(address(0x516E6)));
-        Settlement settlement = script.run();
+        ISettlement settlement = script.run();
         vm.assertEq(settlement.laneCount(), 5, "laneCount");
         vm.assertEq(settlement.maxIncludeDelay(), 1800, "maxIncludeDelay");
         vm.assertEq(settlement.poster(4), address(0x9057E6), "poster");

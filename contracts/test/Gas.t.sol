@@ -3,9 +3,9 @@ pragma solidity ^0.8.28;
 
 import {DirectMessages} from "../src/DirectMessages.sol";
 import {BatchHeader, MessageProof} from "../src/ISettlement.sol";
-import {Settlement} from "../src/Settlement.sol";
+import {Deployer} from "./Deployer.sol";
 import {ProofBuilder} from "./ProofBuilder.sol";
-import {vm} from "./Vm.sol";
+import {vm} from "../script/Vm.sol";
 
 /// @notice What whole transactions cost: intrinsic gas, calldata (with EIP-7623's floor) and execution, from cold storage.
 /// @dev Isolated, so every outermost call is a transaction. The figures are kept in contracts/snapshots; a test run fails
@@ -18,7 +18,7 @@ contract TransactionGasTest is ProofBuilder {
 
     function setUp() public {
         vm.warp(NOW);
-        settlement = new Settlement(1, 1800, POSTER, RECEIPT_SIGNER);
+        settlement = Deployer.settlement(1, 1800, POSTER, RECEIPT_SIGNER);
     }
 
     function test_CommitOfOneBatchStaysUnderTheGoal() public {
@@ -46,7 +46,8 @@ contract TransactionGasTest is ProofBuilder {
     }
 
     function test_DirectMessageOf300Bytes() public {
-        DirectMessages direct = new DirectMessages();
+        DirectMessages direct =
+            DirectMessages(Deployer.deploy("contracts/out/DirectMessages.sol/DirectMessages.json", ""));
         direct.post(_payload(300));
         uint256 gas = vm.snapshotGasLastCall("DirectMessages", "post, 300 bytes (transaction)");
         vm.assertLe(gas, 36_000, "a direct message got dearer than the calldata floor");
@@ -82,7 +83,7 @@ contract InclusionGasTest is ProofBuilder {
 
     function setUp() public {
         vm.warp(NOW);
-        settlement = new Settlement(1, 1800, POSTER, RECEIPT_SIGNER);
+        settlement = Deployer.settlement(1, 1800, POSTER, RECEIPT_SIGNER);
     }
 
     function test_InclusionOfABundleOf256InABatchOf4096StaysUnderTheGoal() public {

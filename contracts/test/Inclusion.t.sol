@@ -2,10 +2,10 @@
 pragma solidity ^0.8.28;
 
 import {BatchHeader, ISettlement, MessageProof} from "../src/ISettlement.sol";
-import {Settlement} from "../src/Settlement.sol";
+import {Deployer} from "./Deployer.sol";
 import {ProofBuilder} from "./ProofBuilder.sol";
 import {SettlementStorage} from "./SettlementStorage.sol";
-import {vm} from "./Vm.sol";
+import {vm} from "../script/Vm.sol";
 
 /// @notice Settlement.isIncluded: true for what PROTOCOL.md §9 allows, false for everything else, and never a revert.
 contract InclusionTest is ProofBuilder {
@@ -14,7 +14,7 @@ contract InclusionTest is ProofBuilder {
 
     function setUp() public {
         vm.warp(NOW);
-        settlement = new Settlement(1, 1800, POSTER, RECEIPT_SIGNER);
+        settlement = Deployer.settlement(1, 1800, POSTER, RECEIPT_SIGNER);
     }
 
     function testFuzz_TrueProofsHold(
@@ -157,7 +157,7 @@ contract InclusionTest is ProofBuilder {
 
     /// @dev Three lanes: the bundle, the header and the topic must agree, though everything else is true.
     function test_LanesMustAgree() public {
-        settlement = new Settlement(3, 1800, POSTER, RECEIPT_SIGNER);
+        settlement = Deployer.settlement(3, 1800, POSTER, RECEIPT_SIGNER);
         // 0x0007 mod 3 = 1.
         bytes32 topic = bytes32(uint256(7) << 240);
         MessageProof memory proof = _write(topic, "payload", 0, 1);

@@ -4,7 +4,7 @@ pragma solidity ^0.8.28;
 import {MerkleTree} from "../src/MerkleTree.sol";
 import {ReferenceTree} from "./ReferenceTree.sol";
 import {Test} from "./Test.sol";
-import {vm} from "./Vm.sol";
+import {vm} from "../script/Vm.sol";
 
 contract MerkleTreeTest is Test {
     function verify(bytes32 leaf, uint256 index, uint256 size, bytes32[] calldata path, bytes32 root)

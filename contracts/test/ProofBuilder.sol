@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.28;
 
-import {BatchHeader, MessageProof} from "../src/ISettlement.sol";
-import {Settlement} from "../src/Settlement.sol";
+import {BatchHeader, ISettlement, MessageProof} from "../src/ISettlement.sol";
 import {ReferenceTree} from "./ReferenceTree.sol";
 import {Test} from "./Test.sol";
-import {vm} from "./Vm.sol";
+import {vm} from "../script/Vm.sol";
 
 /// @notice Makes true message proofs in the order a sequencer does: write, sign, seal, commit. A test alters the proof between
 /// two steps; what comes after then signs, hashes or commits the alteration.
@@ -16,7 +15,7 @@ abstract contract ProofBuilder is Test {
     address internal constant RECEIPT_SIGNER = address(0x516E6);
     uint64 internal constant NOW = 1_800_000_000;
 
-    Settlement internal settlement;
+    ISettlement internal settlement;
 
     /// @dev A bundle of `count` different messages, of which message `index` has this payload.
     function _write(bytes32 topic, bytes memory payload, uint32 index, uint32 count)

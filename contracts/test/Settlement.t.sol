@@ -2,10 +2,10 @@
 pragma solidity ^0.8.28;
 
 import {BatchHeader, ISettlement} from "../src/ISettlement.sol";
-import {Settlement} from "../src/Settlement.sol";
+import {Deployer} from "./Deployer.sol";
 import {ProofBuilder} from "./ProofBuilder.sol";
 import {SettlementStorage} from "./SettlementStorage.sol";
-import {vm, Vm} from "./Vm.sol";
+import {vm, Vm} from "../script/Vm.sol";
 
 contract SettlementTest is ProofBuilder {
     uint16 private constant LANES = 3;
@@ -13,20 +13,20 @@ contract SettlementTest is ProofBuilder {
 
     function setUp() public {
         vm.warp(NOW);
-        settlement = new Settlement(LANES, MAX_INCLUDE_DELAY, POSTER, RECEIPT_SIGNER);
+        settlement = Deployer.settlement(LANES, MAX_INCLUDE_DELAY, POSTER, RECEIPT_SIGNER);
     }
 
     // Deployment
 
     function test_RefusesToBeDeployedWithoutLanesDelayPosterOrSigner() public {
         vm.expectRevert(abi.encodeWithSelector(ISettlement.NoLanes.selector));
-        new Settlement(0, MAX_INCLUDE_DELAY, POSTER, RECEIPT_SIGNER);
+        Deployer.settlement(0, MAX_INCLUDE_DELAY, POSTER, RECEIPT_SIGNER);
         vm.expectRevert(abi.encodeWithSelector(ISettlement.NoIncludeDelay.selector));
-        new Settlement(LANES, 0, POSTER, RECEIPT_SIGNER);
+        Deployer.settlement(LANES, 0, POSTER, RECEIPT_SIGNER);
         vm.expectRevert(abi.encodeWithSelector(ISettlement.NoPoster.selector));
-        new Settlement(LANES, MAX_INCLUDE_DELAY, address(0), RECEIPT_SIGNER);
+        Deployer.settlement(LANES, MAX_INCLUDE_DELAY, address(0), RECEIPT_SIGNER);
         vm.expectRevert(abi.encodeWithSelector(ISettlement.NoReceiptSigner.selector));
-        new Settlement(LANES, MAX_INCLUDE_DELAY, POSTER, address(0));
+        Deployer.settlement(LANES, MAX_INCLUDE_DELAY, POSTER, address(0));
     }
 
     function testFuzz_KeepsWhatItWasDeployedWith(
@@ -37,7 +37,7 @@ contract SettlementTest is ProofBuilder {
         uint16 lane
     ) public {
         vm.assume(lanes != 0 && delay != 0 && poster != address(0) && signer != address(0));
-        Settlement deployed = new Settlement(lanes, delay, poster, signer);
+        ISettlement deployed = Deployer.settlement(lanes, delay, poster, signer);
         bool known = lane < lanes;
         vm.assertEq(deployed.laneCount(), lanes, "laneCount");
         vm.assertEq(deployed.maxIncludeDelay(), delay, "maxIncludeDelay");

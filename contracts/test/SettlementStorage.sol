@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.28;
 
-import {vm} from "./Vm.sol";
+import {vm} from "../script/Vm.sol";
 
 /// @title The storage layout that ISettlement documents, written out by hand
 /// @notice Tests go through it where no commit can bring the contract to a state, and so hold the layout to its document.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.28;
 
-import {vm} from "./Vm.sol";
+import {vm} from "../script/Vm.sol";
 
 /// @notice What makes a contract a forge test.
 abstract contract Test {

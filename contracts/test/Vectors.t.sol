@@ -3,13 +3,13 @@ pragma solidity ^0.8.28;
 
 import {Batches} from "../src/Batches.sol";
 import {Bundles} from "../src/Bundles.sol";
-import {BatchHeader, BundleFields, MessageProof} from "../src/ISettlement.sol";
+import {BatchHeader, BundleFields, ISettlement, MessageProof} from "../src/ISettlement.sol";
 import {MerkleTree} from "../src/MerkleTree.sol";
-import {Settlement} from "../src/Settlement.sol";
 import {ReferenceTree} from "./ReferenceTree.sol";
 import {SettlementStorage} from "./SettlementStorage.sol";
+import {Deployer} from "./Deployer.sol";
 import {Test} from "./Test.sol";
-import {vm} from "./Vm.sol";
+import {vm} from "../script/Vm.sol";
 
 /// @notice Every case of prover/vectors, on chain: made by an independent implementation, and read by TypeScript too.
 contract VectorsTest is Test {
@@ -89,13 +89,13 @@ contract VectorsTest is Test {
     /// @dev Account 0 of anvil, whose first contract is the vectors' verifyingContract.
     address private constant DEPLOYER = 0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266;
 
-    Settlement private settlement;
+    ISettlement private settlement;
     string private protocol;
 
     function setUp() public {
         vm.chainId(31337);
         vm.prank(DEPLOYER);
-        settlement = new Settlement(1, 1800, address(1), address(2));
+        settlement = Deployer.settlement(1, 1800, address(1), address(2));
         protocol = vm.readFile("prover/vectors/protocol.json");
     }
 

@@ -2,15 +2,14 @@
 pragma solidity ^0.8.28;
 
 import {BatchHeader, ISettlement} from "../../src/ISettlement.sol";
-import {Settlement} from "../../src/Settlement.sol";
 import {Test} from "../Test.sol";
-import {vm} from "../Vm.sol";
+import {vm} from "../../script/Vm.sol";
 import {SettlementHandler} from "./SettlementHandler.sol";
 
 /// @notice What is true of Settlement after any sequence of commits, good, bad and foreign.
 contract SettlementInvariantTest is Test {
     SettlementHandler private handler;
-    Settlement private settlement;
+    ISettlement private settlement;
 
     function setUp() public {
         vm.warp(1_800_000_000);

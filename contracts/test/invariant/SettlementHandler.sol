@@ -2,16 +2,16 @@
 pragma solidity ^0.8.28;
 
 import {BatchHeader, ISettlement} from "../../src/ISettlement.sol";
-import {Settlement} from "../../src/Settlement.sol";
+import {Deployer} from "../Deployer.sol";
 import {Test} from "../Test.sol";
-import {vm} from "../Vm.sol";
+import {vm} from "../../script/Vm.sol";
 
 /// @notice The world around a Settlement with three lanes: a poster, strangers and time. Remembers what was taken.
 contract SettlementHandler is Test {
     uint16 private constant LANES = 3;
     address private constant POSTER = address(0x9057E6);
 
-    Settlement public immutable settlement = new Settlement(LANES, 1800, POSTER, address(0x516E6));
+    ISettlement public immutable settlement = Deployer.settlement(LANES, 1800, POSTER, address(0x516E6));
     /// @notice Commits that were taken although a rule forbids them.
     uint256 public wronglyTaken;
 

@@ -32,6 +32,7 @@ interface Vm {
     function lastCallGas() external view returns (Gas memory);
     function snapshotGasLastCall(string calldata group, string calldata name) external returns (uint256);
     function snapshotValue(string calldata group, string calldata name, uint256 value) external;
+    function getCode(string calldata artifactPath) external view returns (bytes memory);
     function readFile(string calldata path) external view returns (string memory);
     function parseJsonType(string calldata json, string calldata key, string calldata typeDescription)
         external
