@@ -391,7 +391,10 @@ export function parseMessageId(text: unknown): MessageId {
   const parts = typeof text === 'string' ? /^(0x[0-9a-fA-F]{40})\/(0|[1-9][0-9]{0,4})\/(0|[1-9][0-9]{0,19})$/.exec(text) : null;
   const [, sender, lane, nonce] = parts ?? [];
   if (sender === undefined || Number(lane) > 0xffff || BigInt(nonce as string) > MAX_UINT64) {
-    throw new ProtocolError('value.malformed', `expected a message id, 0xsender/lane/nonce, got ${String(text).slice(0, 100)}`);
+    throw new ProtocolError(
+      'value.malformed',
+      `expected a message id, 0xsender/lane/nonce, got ${typeof text === 'string' ? text.slice(0, 100) : typeof text}`,
+    );
   }
   return { sender: lowerHex(sender as Hex), lane: Number(lane), nonce: BigInt(nonce as string) };
 }

@@ -84,6 +84,7 @@ export function buildReceipt(
   index: number,
   entry: { void: 0 | 1; previous: bigint; bundleHash: Hex },
 ): Receipt {
+  const path = inclusionPath(tree, index).map(toHex);
   return {
     lane: statement.lane,
     term: statement.term,
@@ -95,7 +96,7 @@ export function buildReceipt(
     count: statement.count,
     root: statement.root,
     includeBy: statement.includeBy,
-    path: inclusionPath(tree, index).map(toHex),
+    path,
     signature,
   };
 }
