@@ -42,7 +42,8 @@ export class Loop {
 
   constructor(private readonly options: LoopOptions) {
     setMaxListeners(0, this.abort.signal);
-    this.finished = this.run();
+    // Not before the constructor has returned: a round may use what holds the loop.
+    this.finished = Promise.resolve().then(() => this.run());
   }
 
   /** Starts the next round now (or one more, if one is running). Does not cut short the wait after a failure. */

@@ -252,13 +252,14 @@ function causeCode(error: unknown): string | undefined {
 
 /** What geth, Nethermind, Erigon, Besu, Reth and anvil say, in order: the first that fits. */
 const REASONS: readonly (readonly [RegExp, L1Error['code']])[] = [
-  [/nonce too low|nonce is too low|old nonce|invalid nonce.*expected/i, 'l1.nonce_too_low'],
+  [/nonce too low|nonce is too low|old ?nonce|invalid nonce.*expected/i, 'l1.nonce_too_low'],
   [/already known|already imported|known transaction|AlreadyKnown|transaction already/i, 'l1.already_known'],
-  [/insufficient (funds|balance)|insufficient MaxFee|upfront cost exceeds/i, 'l1.insufficient_funds'],
+  [/insufficient ?(funds|balance)|insufficient MaxFee|upfront cost exceeds/i, 'l1.insufficient_funds'],
   [
     /underpriced|fee too low|fee cap less than block base fee|max fee per gas less than block base fee|FeeTooLow/i,
     'l1.underpriced',
   ],
+  [/too many requests|rate limit|limit exceeded/i, 'l1.unreachable'],
   [/execution reverted|^reverted|VM Exception|^revert/i, 'l1.reverted'],
 ];
 
