@@ -43,12 +43,13 @@ export class Thread {
   private nextId = 0;
   private dead: ThreadError | undefined;
 
-  /** `script` names the compiled file; run from the sources, its TypeScript twin is taken instead. */
+  /**
+   * `script` names the compiled file. Where the sources run uncompiled, as in tests, the build's is taken: Node 20 loads no
+   * TypeScript in a worker, and a compiler in each of them would take a second to start.
+   */
   constructor(script: URL, data: unknown) {
-    const source = new URL(script.href.replace(/\.js$/, '.ts'));
-    this.worker = existsSync(fileURLToPath(script))
-      ? new Worker(script, { workerData: data })
-      : new Worker(source, { workerData: data, execArgv: ['--import', 'tsx'] });
+    const built = new URL(script.href.replace(/\/src\/(?!.*\/src\/)/, '/dist/'));
+    this.worker = new Worker(existsSync(fileURLToPath(script)) ? script : built, { workerData: data });
     this.worker.on('message', (response: Response) => {
       const call = this.open.get(response.id);
       this.open.delete(response.id);
