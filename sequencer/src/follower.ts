@@ -184,6 +184,8 @@ export class Follower {
   private current: L1View | undefined;
   private safe = 0n;
   private finalized = 0n;
+  /** Blocks and logs asked for by hash, which never change: a round that failed half-way goes on where it was. */
+  private readonly fetched = new Map<L1Block['hash'], { block?: L1Block; commitments?: Commitment[] }>();
   private behindAt: { readonly hash: L1Block['hash']; readonly since: number } | undefined;
   private reorgs = 0;
   private deepestReorgBlocks = 0;
@@ -236,6 +238,7 @@ export class Follower {
 
   private async round(until: Until): Promise<void> {
     const { l1, config } = this.options;
+    if (this.fetched.size > 4 * config.windowBlocks) this.fetched.clear();
     const latest = await until(l1.block('latest'));
     if (latest === undefined) throw new L1Error('l1.rpc', 'the node has no newest block');
     if (this.kept.length === 0) await this.begin(latest, until);
@@ -249,10 +252,7 @@ export class Follower {
           if (this.current?.latest.hash !== latest.hash) await this.adopt([], undefined, until);
           return;
         case 'fetch': {
-          const parent = await until(l1.block(step.hash));
-          // The node changed its mind while it was asked; the next round sees one chain.
-          if (parent === undefined) throw new L1Error('l1.rpc', `the node does not have block ${step.hash} any more`);
-          branch.unshift(parent);
+          branch.unshift(await this.blockByHash(step.hash, until));
           continue;
         }
         case 'advance':
@@ -271,9 +271,8 @@ export class Follower {
 
   /** Takes new blocks in, with the commitments in them, after forgetting everything above `ancestor` if there is one. */
   private async adopt(blocks: readonly L1Block[], ancestor: L1Block | undefined, until: Until): Promise<void> {
-    const { l1 } = this.options;
     const commitments: Commitment[] = [];
-    for (const { hash } of blocks) commitments.push(...(await until(l1.commitmentsIn(hash))));
+    for (const { hash } of blocks) commitments.push(...(await this.commitmentsIn(hash, until)));
     const below = ancestor === undefined ? this.kept : this.kept.filter(({ number }) => number <= ancestor.number);
     const followed = [...below, ...blocks];
     const latest = followed.at(-1);
@@ -286,7 +285,22 @@ export class Follower {
     this.safe = safe;
     this.finalized = finalized;
     this.kept = followed.filter(({ number }) => number >= keepFrom);
+    this.fetched.clear();
     this.publish(latest);
+  }
+
+  private async blockByHash(hash: L1Block['hash'], until: Until): Promise<L1Block> {
+    const block = this.fetched.get(hash)?.block ?? (await until(this.options.l1.block(hash)));
+    // The node changed its mind while it was asked; the next round sees one chain.
+    if (block === undefined) throw new L1Error('l1.rpc', `the node does not have block ${hash} any more`);
+    this.fetched.set(hash, { ...this.fetched.get(hash), block });
+    return block;
+  }
+
+  private async commitmentsIn(hash: L1Block['hash'], until: Until): Promise<Commitment[]> {
+    const commitments = this.fetched.get(hash)?.commitments ?? (await until(this.options.l1.commitmentsIn(hash)));
+    this.fetched.set(hash, { ...this.fetched.get(hash), commitments });
+    return commitments;
   }
 
   private keepFrom(latest: bigint, finalized: bigint): bigint {

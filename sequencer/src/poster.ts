@@ -355,7 +355,7 @@ export class Poster {
       pendingSend: [...bySlot(open)].sort(([a], [b]) => a - b)[0]?.[1][0],
       attempts: { ...this.attempts },
       feeBumps: this.feeBumps,
-      waiting: this.waiting,
+      waiting: backlogBatches > 0 ? this.waiting : undefined,
       lastError: this.loop.failure,
     };
   }

@@ -34,9 +34,17 @@ export interface Anvil {
 }
 
 const running = new Set<ChildProcess>();
-process.on('exit', () => {
+const killAll = () => {
   for (const child of running) child.kill('SIGKILL');
-});
+};
+process.on('exit', killAll);
+// A test runner ends its workers by a signal, or dies itself: 'exit' would not come.
+for (const end of ['SIGTERM', 'SIGINT', 'disconnect'] as const) {
+  process.once(end as 'SIGTERM', () => {
+    killAll();
+    process.exit(1);
+  });
+}
 
 /** The real binary, not npm's wrapper: killing that one would leave the node behind. */
 function binary(): string {

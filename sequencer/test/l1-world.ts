@@ -3,12 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type BatchHeader, batchHash, type Hex, toHex, ZERO_HASH } from '@sealpost/prover';
 import { privateKeyToAddress } from 'viem/accounts';
+import { afterEach, vi } from 'vitest';
 import { createStore, loadStore } from '../src/adapters/sqlite.js';
 import { createL1 } from '../src/adapters/viem.js';
 import { defaultFollowerConfig, Follower, type FollowerConfig } from '../src/follower.js';
 import type { Clock, L1, Log, Store } from '../src/ports.js';
 import { defaultPosterConfig, Poster, type PosterConfig } from '../src/poster.js';
-import { KEYS } from './anvil.js';
+import { type Anvil, type AnvilOptions, KEYS, startAnvil } from './anvil.js';
+import { type NodeProxy, startProxy } from './proxy.js';
 
 export const clock: Clock = { now: () => Date.now(), monotonic: () => performance.now() };
 
@@ -78,6 +80,11 @@ export class World {
   /** As after a crash or a restart: everything new, over the same database. */
   async restart(options: Partial<WorldOptions> = {}): Promise<void> {
     await this.stop();
+    await this.restartStopped(options);
+  }
+
+  /** The same, if `stop` was called already. */
+  async restartStopped(options: Partial<WorldOptions> = {}): Promise<void> {
     this.options = { ...this.options, ...options };
     this.store = await loadStore(this.path);
     this.run();
@@ -143,4 +150,30 @@ export class World {
       events: this.events.slice(-12),
     });
   }
+}
+
+/** Makes what a test needs, and takes it away after the test, last in, first out. */
+export function fixtures() {
+  vi.setConfig({ testTimeout: 30_000, hookTimeout: 30_000 });
+  const closers: (() => Promise<void>)[] = [];
+  afterEach(async () => {
+    for (const close of closers.splice(0).reverse()) await close();
+  });
+  return {
+    async chain(options: AnvilOptions = { blockTime: 0.1 }): Promise<Anvil> {
+      const anvil = await startAnvil(options);
+      closers.push(() => anvil.stop('SIGKILL'));
+      return anvil;
+    },
+    async world(options: WorldOptions): Promise<World> {
+      const it = await World.create(options);
+      closers.push(() => it.close());
+      return it;
+    },
+    async proxied(target: string): Promise<NodeProxy> {
+      const proxy = await startProxy(target);
+      closers.push(() => proxy.close());
+      return proxy;
+    },
+  };
 }
