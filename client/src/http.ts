@@ -1,0 +1,235 @@
+import { type CallOptions, type Clock, type Deadline, withDeadline } from './clock.js';
+import { RequestError } from './errors.js';
+
+/** Events for whoever wants a log: names and numbers, never payloads, never keys. */
+export type Log = (event: string, facts: Readonly<Record<string, unknown>>) => void;
+
+export interface HttpOptions {
+  /** The sequencer's base URL. */
+  readonly url: string;
+  readonly fetch: typeof globalThis.fetch;
+  readonly clock: Clock;
+  /** 0 to 1, for jitter. */
+  readonly random: () => number;
+  readonly log: Log;
+}
+
+export interface RequestInput extends CallOptions {
+  readonly query?: Readonly<Record<string, string | number | bigint | readonly string[] | undefined>> | undefined;
+  readonly body?: Uint8Array | undefined;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+}
+
+/** Longest a single attempt may take; a long-poll's `wait` comes on top. */
+const ATTEMPT_MS = 30_000;
+export const DEFAULT_TIMEOUT_MS = 30_000;
+const FIRST_BACKOFF_MS = 200;
+const MAX_BACKOFF_MS = 10_000;
+/** Not more than this is read of an answer that is not a batch file. */
+const MAX_JSON_BYTES = 268_435_456;
+
+/**
+ * How long to wait before the next attempt, or undefined if another one cannot help. Network errors and everything the
+ * server may recover from are tried again; what the protocol refuses never is. Full jitter, so that many clients that were
+ * refused together do not come back together; `Retry-After` is a floor.
+ */
+export function planRetry(error: unknown, attempt: number, random: () => number): number | undefined {
+  if (!(error instanceof RequestError) || !isRetryable(error)) return undefined;
+  const backoff = random() * Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** attempt);
+  return Math.round(error.retryAfterMs === undefined ? backoff : error.retryAfterMs + backoff / 4);
+}
+
+/** Submitting again is safe whatever happened to the first attempt (§6), so an unknown outcome is retried too. */
+export const isRetryable = (error: RequestError): boolean =>
+  error.code === 'network.unreachable' ||
+  error.code === 'busy' ||
+  error.code === 'unavailable' ||
+  error.code === 'rate_limited' ||
+  error.code === 'internal' ||
+  (error.code === 'network.bad_answer' && error.status >= 500);
+
+/** The sequencer's HTTP API (PROTOCOL.md §11), with deadlines, retries and typed errors. */
+export class Http {
+  readonly #options: HttpOptions;
+  readonly #base: URL;
+
+  constructor(options: HttpOptions) {
+    this.#options = options;
+    try {
+      this.#base = new URL(options.url.endsWith('/') ? options.url : `${options.url}/`);
+    } catch (cause) {
+      throw new RequestError('request.invalid', `expected a URL, got ${options.url.slice(0, 200)}`, { cause });
+    }
+  }
+
+  /** The JSON answer of a GET. */
+  async getJson(path: string, input: RequestInput = {}): Promise<unknown> {
+    return this.#retried('GET', path, input, (response) => readJson(response));
+  }
+
+  /** The bytes of a GET: at most `maxBytes`. */
+  async getBytes(path: string, maxBytes: number, input: RequestInput = {}): Promise<Uint8Array> {
+    return this.#retried('GET', path, input, (response) => readBytes(response, maxBytes));
+  }
+
+  /** The JSON answer of a POST. Only for requests that may be repeated. */
+  async postBytes(path: string, body: Uint8Array, input: RequestInput = {}): Promise<unknown> {
+    const headers = { 'content-type': 'application/octet-stream' };
+    return this.#retried('POST', path, { ...input, body, headers }, (response) => readJson(response));
+  }
+
+  /** An open answer, once: for streams, whose reader reconnects by itself. */
+  async open(path: string, input: RequestInput & { signal: AbortSignal }): Promise<Response> {
+    return this.#once('GET', path, input, input.signal);
+  }
+
+  async #retried<T>(method: string, path: string, input: RequestInput, read: (response: Response) => Promise<T>): Promise<T> {
+    const { clock, random, log } = this.#options;
+    return withDeadline(clock, input, DEFAULT_TIMEOUT_MS, `${method} ${path}`, async (deadline) => {
+      for (let attempt = 0; ; attempt++) {
+        try {
+          return await this.#attempt(method, path, input, deadline, read);
+        } catch (error) {
+          if (deadline.signal.aborted) throw error;
+          const waitMs = planRetry(error, attempt, random);
+          if (waitMs === undefined) throw error;
+          log('http.retry', { method, path, attempt, waitMs, code: (error as RequestError).code });
+          // Waiting longer than the caller does is telling the caller nothing until the deadline: better the reason, now.
+          if (waitMs >= deadline.left()) throw error;
+          await clock.sleep(waitMs, deadline.signal);
+        }
+      }
+    });
+  }
+
+  async #attempt<T>(
+    method: string,
+    path: string,
+    input: RequestInput,
+    deadline: Deadline,
+    read: (response: Response) => Promise<T>,
+  ): Promise<T> {
+    const { clock } = this.#options;
+    const limitMs = ATTEMPT_MS + 1_000 * Number(input.query?.wait ?? 0);
+    try {
+      return await withDeadline(clock, { signal: deadline.signal, timeoutMs: limitMs }, limitMs, path, async ({ signal }) =>
+        read(await this.#once(method, path, input, signal)),
+      );
+    } catch (error) {
+      if (deadline.signal.aborted || !(error instanceof RequestError) || error.code !== 'timeout') throw error;
+      throw new RequestError('network.unreachable', error.message, { cause: error, facts: { url: this.#base.href } });
+    }
+  }
+
+  async #once(method: string, path: string, input: RequestInput, signal: AbortSignal): Promise<Response> {
+    const url = new URL(path.replace(/^\//, ''), this.#base);
+    for (const [name, value] of Object.entries(input.query ?? {})) {
+      if (Array.isArray(value)) for (const item of value) url.searchParams.append(name, item);
+      else if (value !== undefined) url.searchParams.set(name, String(value));
+    }
+    let response: Response;
+    try {
+      response = await this.#options.fetch(url, {
+        method,
+        signal,
+        redirect: 'error',
+        credentials: 'omit',
+        ...(input.body === undefined ? {} : { body: input.body as Uint8Array<ArrayBuffer> }),
+        ...(input.headers === undefined ? {} : { headers: input.headers }),
+      });
+    } catch (cause) {
+      if (signal.aborted) throw signal.reason;
+      throw unreachable(this.#base, cause);
+    }
+    if (response.ok) return response;
+    throw await problemOf(response);
+  }
+}
+
+/** A connection that fails while the body is read is the network's fault, like one that fails before. */
+async function readBytes(response: Response, maxBytes: number): Promise<Uint8Array> {
+  const declared = Number(response.headers.get('content-length') ?? 0);
+  if (declared > maxBytes) throw tooMuch(response, maxBytes);
+  const reader = response.body?.getReader();
+  if (reader === undefined) return new Uint8Array();
+  const parts: Uint8Array[] = [];
+  let size = 0;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      size += value.length;
+      if (size > maxBytes) throw tooMuch(response, maxBytes);
+      parts.push(value);
+    }
+  } catch (cause) {
+    await reader.cancel().catch(() => {});
+    if (cause instanceof RequestError || (cause instanceof Error && cause.name === 'AbortError')) throw cause;
+    throw unreachable(new URL(response.url), cause);
+  }
+  const whole = new Uint8Array(size);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+async function readJson(response: Response): Promise<unknown> {
+  const text = new TextDecoder().decode(await readBytes(response, MAX_JSON_BYTES));
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw badAnswer(response, 'expected JSON', cause);
+  }
+}
+
+async function problemOf(response: Response): Promise<RequestError> {
+  const { status } = response;
+  let problem: Record<string, unknown>;
+  try {
+    const value: unknown = await readJson(response);
+    if (typeof value !== 'object' || value === null || typeof (value as { code?: unknown }).code !== 'string') {
+      return badAnswer(response, 'expected a problem document with a code');
+    }
+    problem = value as Record<string, unknown>;
+  } catch (error) {
+    return error instanceof RequestError ? error : badAnswer(response, 'expected a problem document', error);
+  }
+  return problemError(problem, status, response.headers.get('retry-after'));
+}
+
+/** The error that a problem document (RFC 9457) stands for, alone or as one result among several. */
+export function problemError(problem: Record<string, unknown>, status: number, retryAfter: string | null = null): RequestError {
+  const { code, type, title, detail, retryAfterMs, status: _, results: __, ...rest } = problem;
+  const facts: Record<string, string | number | boolean | null> = {};
+  for (const [name, value] of Object.entries(rest)) {
+    if (value === null || ['string', 'number', 'boolean'].includes(typeof value)) facts[name] = value as string;
+  }
+  const seconds = retryAfter === null ? Number.NaN : Number(retryAfter);
+  const waitMs =
+    typeof retryAfterMs === 'number' && retryAfterMs >= 0 ? retryAfterMs : seconds >= 0 ? 1_000 * seconds : undefined;
+  return new RequestError(String(code), String(detail ?? title ?? code), {
+    facts,
+    status,
+    retryAfterMs: waitMs,
+    problem,
+    docsUrl: typeof type === 'string' && /^https?:/.test(type) ? type : undefined,
+  });
+}
+
+const badAnswer = (response: Response, expected: string, cause?: unknown) =>
+  new RequestError('network.bad_answer', `${response.url}: ${expected}, got status ${response.status} and something else`, {
+    status: response.status,
+    cause,
+  });
+
+const tooMuch = (response: Response, maxBytes: number) =>
+  new RequestError('network.bad_answer', `${response.url}: expected at most ${maxBytes} bytes`, { status: response.status });
+
+const unreachable = (url: URL, cause: unknown) =>
+  new RequestError('network.unreachable', `the sequencer at ${url.origin} does not answer`, {
+    cause,
+    facts: { url: url.origin },
+  });

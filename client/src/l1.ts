@@ -1,0 +1,306 @@
+import { settlementAbi } from '@sealpost/contracts';
+import {
+  type Hex,
+  keccakText,
+  type MessageProof,
+  proofToContract,
+  type ReceiptTerms,
+  type SettlementView,
+  toHex,
+  ZERO_HASH,
+} from '@sealpost/prover';
+import { decodeFunctionResult, encodeFunctionData, type Transport } from 'viem';
+import { abortable, type CallOptions, type Clock, withDeadline } from './clock.js';
+import { L1Error, RequestError } from './errors.js';
+
+/** Rungs of the finality ladder that the L1 decides (PROTOCOL.md §10). */
+export type L1Rung = 'committed' | 'safe' | 'finalized';
+
+/** What the Settlement contract says about a batch: 32 zero bytes if nothing is committed. */
+export interface BatchSlot {
+  readonly committed: Hex;
+  /** Meaningless while `committed` is zero. */
+  readonly rung: L1Rung;
+}
+
+/** Where a batch was committed. */
+export interface Commitment {
+  readonly blockNumber: bigint;
+  readonly transactionHash: Hex;
+  /** Unix seconds of the block. */
+  readonly timestamp: bigint;
+}
+
+export interface L1Block {
+  readonly number: bigint;
+  readonly timestamp: bigint;
+  readonly hash: Hex;
+}
+
+export interface L1Options {
+  /** A viem transport: `http(rpcUrl)`, `webSocket(…)`, `custom(provider)`, `fallback([…])`. */
+  readonly transport: Transport;
+  readonly settlement: Hex;
+  /** Refuse any other chain. */
+  readonly chainId?: bigint | undefined;
+  readonly clock: Clock;
+  /** How long a slot that may still move is believed. */
+  readonly maxSlotAgeMs?: number | undefined;
+}
+
+type Tag = 'latest' | 'safe' | 'finalized';
+/** Functions of the contract that are only read. */
+type View = 'batchHash' | 'laneCount' | 'maxIncludeDelay' | 'term' | 'receiptSigner' | 'head' | 'isIncluded' | 'poster';
+
+const DEFAULT_TIMEOUT_MS = 15_000;
+const DEFAULT_SLOT_AGE_MS = 500;
+/** A reorg may move a commit to another block. */
+const MAX_COMMITMENT_AGE_MS = 5_000;
+const MAX_SLOTS = 4_096;
+/** First topic of the contract's `BatchCommitted` logs. */
+export const BATCH_COMMITTED: Hex = /* @__PURE__ */ toHex(
+  /* @__PURE__ */ keccakText(
+    'BatchCommitted(uint16,uint64,bytes32,(uint16,uint32,uint64,bytes32,uint64,uint32,bytes32,uint64,uint64,bytes32))',
+  ),
+);
+/** A number as a topic of a log. */
+export const word = (value: bigint | number): Hex => `0x${BigInt(value).toString(16).padStart(64, '0')}`;
+
+/**
+ * The verifier's own view of the Settlement contract, by nothing but JSON-RPC through a viem transport. Everything that is
+ * believed about the chain comes from here and from the caller's configuration, never from the sequencer.
+ */
+export class L1 {
+  readonly view: SettlementView;
+  readonly maxIncludeDelay: bigint;
+  readonly #call: Caller;
+  readonly #clock: Clock;
+  readonly #maxSlotAgeMs: number;
+  readonly #slots = new Map<string, { slot: Promise<BatchSlot>; at: number }>();
+  readonly #commitments = new Map<string, { commitment: Promise<Commitment | undefined>; at: number }>();
+  readonly #signers = new Map<string, Hex>();
+  readonly #terms = new Map<number, { term: number; at: number }>();
+  #latestBlock = 0n;
+
+  private constructor(call: Caller, options: L1Options, view: SettlementView, maxIncludeDelay: bigint) {
+    this.#call = call;
+    this.#clock = options.clock;
+    this.#maxSlotAgeMs = options.maxSlotAgeMs ?? DEFAULT_SLOT_AGE_MS;
+    this.view = view;
+    this.maxIncludeDelay = maxIncludeDelay;
+  }
+
+  /**
+   * Reads chain id, code and lane count.
+   * @throws l1.wrong_chain, l1.no_contract, l1.foreign_contract, l1.unreachable
+   */
+  static async connect(options: L1Options, call: CallOptions = {}): Promise<L1> {
+    const settlement = options.settlement.toLowerCase() as Hex;
+    if (!/^0x[0-9a-f]{40}$/.test(settlement)) {
+      throw new L1Error('l1.no_contract', `settlement: expected an address, got ${String(options.settlement).slice(0, 80)}`);
+    }
+    const caller = new Caller(options.transport, settlement, options.clock);
+    const [chain, code] = await Promise.all([
+      caller.request('eth_chainId', [], call),
+      caller.request('eth_getCode', [settlement, 'latest'], call),
+    ]);
+    const chainId = BigInt(chain as string);
+    if (options.chainId !== undefined && options.chainId !== chainId) {
+      throw new L1Error('l1.wrong_chain', `expected an L1 node of chain ${options.chainId}, got one of chain ${chainId}`, {
+        facts: { expected: String(options.chainId), got: String(chainId) },
+      });
+    }
+    const facts = { chainId: String(chainId), settlement };
+    if (code === '0x' || typeof code !== 'string') {
+      throw new L1Error('l1.no_contract', `there is no contract at ${settlement} on chain ${chainId}`, { facts });
+    }
+    let laneCount: unknown;
+    let maxIncludeDelay: unknown;
+    try {
+      [laneCount, maxIncludeDelay] = await Promise.all([
+        caller.read('laneCount', [], 'latest', call),
+        caller.read('maxIncludeDelay', [], 'latest', call),
+      ]);
+    } catch (cause) {
+      if (cause instanceof L1Error && cause.code !== 'l1.rpc' && cause.code !== 'l1.foreign_contract') throw cause;
+      throw new L1Error('l1.foreign_contract', `the contract at ${settlement} is no Settlement`, { facts, cause });
+    }
+    if (typeof laneCount !== 'number' || laneCount < 1 || typeof maxIncludeDelay !== 'bigint') {
+      throw new L1Error('l1.foreign_contract', `the contract at ${settlement} is no Settlement`, { facts });
+    }
+    return new L1(caller, options, { chainId, settlement, laneCount }, maxIncludeDelay);
+  }
+
+  /** Any JSON-RPC request, with this package's errors and deadlines. */
+  request(method: string, params: readonly unknown[], call: CallOptions = {}): Promise<unknown> {
+    return this.#call.request(method, params, call);
+  }
+
+  /** The block with this tag or number; undefined if the node has none. */
+  async block(which: Tag | bigint, call: CallOptions = {}): Promise<L1Block | undefined> {
+    const tag = typeof which === 'bigint' ? `0x${which.toString(16)}` : which;
+    const block = (await this.#call.request('eth_getBlockByNumber', [tag, false], call)) as Record<string, Hex> | null;
+    if (!block?.number || !block.timestamp || !block.hash) return undefined;
+    const number = BigInt(block.number);
+    if (which === 'latest' && number > this.#latestBlock) this.#latestBlock = number;
+    return { number, timestamp: BigInt(block.timestamp), hash: block.hash };
+  }
+
+  /** `Settlement.head(lane)` at the newest block. */
+  async head(lane: number, call: CallOptions = {}): Promise<{ number: bigint; nextSequence: bigint; timestamp: bigint }> {
+    const [number, nextSequence, timestamp] = (await this.#call.read('head', [lane], 'latest', call)) as [bigint, bigint, bigint];
+    return { number, nextSequence, timestamp };
+  }
+
+  /**
+   * What a receipt is judged by (§7): of the lane's current term, or of the one that `needs` names. Blocks only grow, so a
+   * known newest block that is enough for `includeBy` saves a request.
+   */
+  async receiptTerms(
+    lane: number,
+    needs: { term?: number; includeBy: bigint },
+    call: CallOptions = {},
+  ): Promise<Omit<ReceiptTerms, 'chainId' | 'settlement'>> {
+    const term = needs.term ?? (await this.#currentTerm(lane, call));
+    const key = `${lane}/${term}`;
+    let signer = this.#signers.get(key);
+    if (signer === undefined) {
+      signer = (await this.#call.read('receiptSigner', [lane, term], 'latest', call)) as Hex;
+      this.#signers.set(key, signer);
+    }
+    if (needs.includeBy > this.#latestBlock + this.maxIncludeDelay) await this.block('latest', call);
+    return { signer, term, latestBlock: this.#latestBlock, maxIncludeDelay: this.maxIncludeDelay };
+  }
+
+  /** A term ends by a transaction on the L1, so a known one is believed no longer than it takes to see that. */
+  async #currentTerm(lane: number, call: CallOptions): Promise<number> {
+    const known = this.#terms.get(lane);
+    if (known !== undefined && this.#clock.now() - known.at < 12_000) return known.term;
+    const term = (await this.#call.read('term', [lane], 'latest', call)) as number;
+    this.#terms.set(lane, { term, at: this.#clock.now() });
+    return term;
+  }
+
+  /** `Settlement.batchHash(lane, number)` at `latest`, and the highest rung on which it is the same. */
+  slot(lane: number, number: bigint, call: CallOptions = {}): Promise<BatchSlot> {
+    const key = `${lane}/${number}`;
+    const known = this.#slots.get(key);
+    if (known !== undefined && this.#clock.now() - known.at < this.#maxSlotAgeMs) return known.slot;
+    const slot = this.#readSlot(lane, number, call);
+    const entry = { slot, at: this.#clock.now() };
+    this.#slots.delete(key);
+    this.#slots.set(key, entry);
+    if (this.#slots.size > MAX_SLOTS) this.#slots.delete(this.#slots.keys().next().value as string);
+    slot.then(
+      ({ committed, rung }) => {
+        // The L1 does not take back what is final: no need to ask again.
+        if (committed !== ZERO_HASH && rung === 'finalized') entry.at = Number.POSITIVE_INFINITY;
+      },
+      () => this.#slots.delete(key),
+    );
+    return slot;
+  }
+
+  async #readSlot(lane: number, number: bigint, call: CallOptions): Promise<BatchSlot> {
+    const read = async (tag: Tag) => (await this.#call.read('batchHash', [lane, number], tag, call)) as Hex;
+    const committed = await read('latest');
+    if (committed === ZERO_HASH) return { committed, rung: 'committed' };
+    // Where the contract was not there yet, or the node has no such block, the batch is not on that rung.
+    const [finalized, safe] = await Promise.all([read('finalized').catch(gone), read('safe').catch(gone)]);
+    if (finalized === committed) return { committed, rung: 'finalized' };
+    if (safe === committed) return { committed, rung: 'safe' };
+    if (finalized !== undefined && safe !== undefined) return { committed, rung: 'committed' };
+    // No state at a tag: a node that prunes all but the newest, or one restarted from a snapshot. Then by the log of the
+    // commit, which names its block.
+    return { committed, rung: await this.#rungByLog(lane, number, committed, call) };
+  }
+
+  async #rungByLog(lane: number, number: bigint, committed: Hex, call: CallOptions): Promise<L1Rung> {
+    const [at, safe, finalized] = await Promise.all([
+      this.commitment(lane, number, committed, call).catch(gone),
+      this.block('safe', call).catch(gone),
+      this.block('finalized', call).catch(gone),
+    ]);
+    if (at === undefined) return 'committed';
+    if (finalized !== undefined && at.blockNumber <= finalized.number) return 'finalized';
+    return safe !== undefined && at.blockNumber <= safe.number ? 'safe' : 'committed';
+  }
+
+  /** The transaction that committed a batch, from the contract's log; undefined if the node does not find it. */
+  commitment(lane: number, number: bigint, batchHash: Hex, call: CallOptions = {}): Promise<Commitment | undefined> {
+    const key = `${lane}/${number}/${batchHash}`;
+    const known = this.#commitments.get(key);
+    if (known !== undefined && this.#clock.now() - known.at < MAX_COMMITMENT_AGE_MS) return known.commitment;
+    const commitment = this.#readCommitment(lane, number, batchHash, call);
+    this.#commitments.delete(key);
+    this.#commitments.set(key, { commitment, at: this.#clock.now() });
+    if (this.#commitments.size > MAX_SLOTS) this.#commitments.delete(this.#commitments.keys().next().value as string);
+    commitment.catch(() => this.#commitments.delete(key));
+    return commitment;
+  }
+
+  async #readCommitment(lane: number, number: bigint, batchHash: Hex, call: CallOptions): Promise<Commitment | undefined> {
+    const topics = [BATCH_COMMITTED, word(lane), word(number), batchHash];
+    const filter = { address: this.view.settlement, fromBlock: '0x0', toBlock: 'latest', topics };
+    const logs = (await this.#call.request('eth_getLogs', [filter], call)) as { blockNumber: Hex; transactionHash: Hex }[];
+    const log = logs.at(-1);
+    if (log === undefined) return undefined;
+    const blockNumber = BigInt(log.blockNumber);
+    const block = await this.block(blockNumber, call);
+    return { blockNumber, transactionHash: log.transactionHash, timestamp: block?.timestamp ?? 0n };
+  }
+
+  /** What the contract itself says about a proof, all of §9 checked on chain at the newest block. */
+  async isIncluded(proof: MessageProof, call: CallOptions = {}): Promise<boolean> {
+    return (await this.#call.read('isIncluded', [proofToContract(proof)], 'latest', call)) === true;
+  }
+}
+
+/** Requests to one contract through one transport. */
+class Caller {
+  readonly #request: (input: { method: string; params: readonly unknown[] }) => Promise<unknown>;
+
+  constructor(
+    transport: Transport,
+    private readonly settlement: Hex,
+    private readonly clock: Clock,
+  ) {
+    this.#request = transport({}).request as never;
+  }
+
+  async read(functionName: View, args: readonly unknown[], tag: Tag, call: CallOptions): Promise<unknown> {
+    const data = encodeFunctionData({ abi: settlementAbi, functionName, args } as never);
+    const result = (await this.request('eth_call', [{ to: this.settlement, data }, tag], call)) as Hex;
+    if (result === '0x') {
+      throw new L1Error('l1.foreign_contract', `${functionName}: the contract at ${this.settlement} gave no answer at ${tag}`);
+    }
+    try {
+      return decodeFunctionResult({ abi: settlementAbi, functionName, data: result } as never);
+    } catch (cause) {
+      throw new L1Error('l1.foreign_contract', `${functionName}: the answer of ${this.settlement} is of another type`, { cause });
+    }
+  }
+
+  async request(method: string, params: readonly unknown[], call: CallOptions): Promise<unknown> {
+    try {
+      return await withDeadline(this.clock, call, DEFAULT_TIMEOUT_MS, `L1 node, ${method}`, ({ signal }) =>
+        abortable(this.#request({ method, params }), signal),
+      );
+    } catch (cause) {
+      if (call.signal?.aborted) throw cause;
+      if (cause instanceof RequestError) throw new L1Error('l1.timeout', cause.message, { cause, facts: { method } });
+      const { shortMessage, details, code } = cause as { shortMessage?: string; details?: string; code?: unknown };
+      // An answer with an error has a JSON-RPC code; a node that cannot be reached has none.
+      const answered = typeof code === 'number' && code !== -1;
+      throw new L1Error(
+        answered ? 'l1.rpc' : 'l1.unreachable',
+        answered
+          ? `the L1 node refused ${method}: ${details ?? shortMessage ?? String(cause)}`
+          : `the L1 node does not answer: ${shortMessage ?? String(cause)}`,
+        { cause, facts: { method } },
+      );
+    }
+  }
+}
+
+const gone = () => undefined;

@@ -1,0 +1,3 @@
+export { type FileOutboxOptions, fileOutbox } from './node/file-outbox.js';
+export { type KeyFileInfo, type KeyFileOptions, readKeyFile, readKeyFileInfo, writeKeyFile } from './node/key-file.js';
+export { type Network, type NetworkAccount, readNetwork, writeNetwork } from './node/network.js';

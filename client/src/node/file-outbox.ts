@@ -1,0 +1,297 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { link, mkdir, readdir, readFile, rename, unlink, writeFile } from 'node:fs/promises';
+import { hostname, uptime } from 'node:os';
+import { join } from 'node:path';
+import { type Clock, systemClock } from '../clock.js';
+import { LocalError } from '../errors.js';
+import {
+  checkPlace,
+  checkReplacement,
+  inOrder,
+  jobProgress,
+  laterHead,
+  type Outbox,
+  type OutboxHead,
+  type OutboxLane,
+  type OutboxRecord,
+  outboxName,
+} from '../outbox.js';
+import { syncFolder, systemCode, writeFileAtomically } from './files.js';
+
+export interface FileOutboxOptions {
+  readonly folder: string;
+  readonly clock?: Clock | undefined;
+}
+
+const LOCK_POLL_MS = 25;
+const FORMAT = 'sealpost-outbox/1';
+
+/**
+ * An outbox of files, one folder an account, lane and network; every step is on disk (fsync) before it counts:
+ *
+ * - `<nonce>.bundle`: a signed bundle, with a line of JSON and its digest before the bytes
+ * - `head.json`: the next nonce and the last receipt
+ * - `jobs/<digest>.json`: how far a named job is
+ * - `lock`: who has the folder; a lock whose process is gone is taken over
+ *
+ * Bundles are encrypted messages: nothing in here can be read without the recipients' keys.
+ */
+export function fileOutbox({ folder, clock = systemClock }: FileOutboxOptions): Outbox {
+  return {
+    async open(key, { signal }) {
+      const own = join(folder, outboxName(key));
+      await mkdir(own, { recursive: true, mode: 0o700 });
+      const unlock = await lock(join(own, 'lock'), clock, signal);
+      try {
+        return await FileLane.load(own, unlock);
+      } catch (error) {
+        await unlock();
+        throw error;
+      }
+    },
+  };
+}
+
+class FileLane implements OutboxLane {
+  readonly #folder: string;
+  readonly #records: Map<bigint, OutboxRecord>;
+  readonly #unlock: () => Promise<void>;
+  #head: OutboxHead | undefined;
+
+  private constructor(
+    folder: string,
+    head: OutboxHead | undefined,
+    records: Map<bigint, OutboxRecord>,
+    unlock: () => Promise<void>,
+  ) {
+    this.#folder = folder;
+    this.#head = head;
+    this.#records = records;
+    this.#unlock = unlock;
+  }
+
+  static async load(folder: string, unlock: () => Promise<void>): Promise<FileLane> {
+    const names = await readdir(folder);
+    const head = names.includes('head.json') ? decodeHead(await readFile(join(folder, 'head.json'), 'utf8')) : undefined;
+    const records = new Map<bigint, OutboxRecord>();
+    const replaced = new Set<bigint>();
+    for (const name of names) {
+      if (!/^\d{20}\.bundle$/.test(name)) continue;
+      const { record, replaces } = decodeRecord(await readFile(join(folder, name)), name);
+      records.set(record.nonce, record);
+      if (replaces !== undefined) replaced.add(replaces);
+    }
+    const lane = new FileLane(folder, head, records, unlock);
+    // A crash in `replace`, after the new bundle was there and before the old one was gone.
+    for (const nonce of replaced) if (records.has(nonce)) await lane.#forget(nonce);
+    // A crash in `accept`, after the head moved.
+    for (const record of [...records.values()]) {
+      if (head !== undefined && record.nonce + BigInt(record.count) <= head.next && record.nonce < head.next) {
+        await lane.#acceptJob(record);
+        await lane.#forget(record.nonce);
+      }
+    }
+    return lane;
+  }
+
+  get head(): OutboxHead | undefined {
+    return this.#head;
+  }
+
+  get pending(): readonly OutboxRecord[] {
+    return inOrder(this.#records.values());
+  }
+
+  async jobDone(name: string): Promise<number> {
+    return jobProgress(name, await this.#acceptedOf(name), this.#records.values());
+  }
+
+  async put(record: OutboxRecord): Promise<void> {
+    checkPlace(record, this.#head, this.#records.values());
+    await writeFileAtomically(this.#pathOf(record.nonce), encodeRecord(record), { mode: 0o600, exclusive: true });
+    this.#records.set(record.nonce, record);
+  }
+
+  async replace(nonce: bigint, record: OutboxRecord): Promise<void> {
+    checkReplacement(nonce, record, this.#head, this.#records.values());
+    // The new file names the old one, so that there is no moment at which both count. At the same nonce it is one rename.
+    const replaces = record.nonce === nonce ? undefined : nonce;
+    await writeFileAtomically(this.#pathOf(record.nonce), encodeRecord(record, replaces), { mode: 0o600 });
+    this.#records.set(record.nonce, record);
+    if (replaces !== undefined) await this.#forget(nonce);
+  }
+
+  async accept(nonce: bigint, next: OutboxHead): Promise<void> {
+    const record = this.#records.get(nonce);
+    const head = laterHead(this.#head, next);
+    // The job before the head, the head before the bundle: a crash between two of them leaves a bundle that is submitted once
+    // more, is answered with the same receipt, and ends up here again.
+    if (record !== undefined) await this.#acceptJob(record);
+    await writeFileAtomically(join(this.#folder, 'head.json'), encodeHead(head), { mode: 0o600 });
+    this.#head = head;
+    await this.#forget(nonce);
+  }
+
+  async drop(nonce: bigint): Promise<void> {
+    await this.#forget(nonce);
+  }
+
+  async close(): Promise<void> {
+    await this.#unlock();
+  }
+
+  async #acceptJob(record: OutboxRecord): Promise<void> {
+    if (record.job === undefined) return;
+    const { name, done } = record.job;
+    if (((await this.#acceptedOf(name)) ?? 0) >= done) return;
+    await writeFileAtomically(this.#jobPath(name), JSON.stringify({ version: 1, name, done }), { mode: 0o600 });
+  }
+
+  async #acceptedOf(name: string): Promise<number | undefined> {
+    try {
+      const { done } = JSON.parse(await readFile(this.#jobPath(name), 'utf8')) as { done?: unknown };
+      if (typeof done === 'number' && Number.isSafeInteger(done) && done >= 0) return done;
+      throw damaged(this.#jobPath(name));
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return undefined;
+      throw error instanceof LocalError ? error : damaged(this.#jobPath(name), error);
+    }
+  }
+
+  async #forget(nonce: bigint): Promise<void> {
+    await unlink(this.#pathOf(nonce)).catch((error) => {
+      if (systemCode(error) !== 'ENOENT') throw error;
+    });
+    await syncFolder(this.#folder);
+    this.#records.delete(nonce);
+  }
+
+  #pathOf(nonce: bigint): string {
+    return join(this.#folder, `${String(nonce).padStart(20, '0')}.bundle`);
+  }
+
+  #jobPath(name: string): string {
+    return join(this.#folder, 'jobs', `${createHash('sha256').update(name).digest('hex')}.json`);
+  }
+}
+
+const digestOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+function encodeRecord(record: OutboxRecord, replaces?: bigint): Uint8Array {
+  const { nonce, count, bundle, job } = record;
+  const head = {
+    format: FORMAT,
+    nonce: String(nonce),
+    count,
+    job,
+    replaces: replaces === undefined ? undefined : String(replaces),
+    sha256: digestOf(bundle),
+  };
+  return Buffer.concat([Buffer.from(`${JSON.stringify(head)}\n`), bundle]);
+}
+
+function decodeRecord(file: Buffer, name: string): { record: OutboxRecord; replaces: bigint | undefined } {
+  const end = file.indexOf(0x0a);
+  const bundle = new Uint8Array(file.subarray(end + 1));
+  try {
+    const head = JSON.parse(file.subarray(0, end).toString('utf8')) as Record<string, unknown>;
+    if (head.format !== FORMAT || head.sha256 !== digestOf(bundle)) throw new Error('not what was written');
+    const record = {
+      nonce: BigInt(head.nonce as string),
+      count: Number(head.count),
+      bundle,
+      job: head.job as { name: string; done: number } | undefined,
+    };
+    return { record, replaces: head.replaces === undefined ? undefined : BigInt(head.replaces as string) };
+  } catch (cause) {
+    // Never skipped: it may be the only copy of a signed message, and its nonce must not be signed again.
+    throw damaged(name, cause);
+  }
+}
+
+const encodeHead = (head: OutboxHead): string =>
+  JSON.stringify({
+    version: 1,
+    next: String(head.next),
+    receipt: head.receipt === undefined ? undefined : { term: head.receipt.term, sequence: String(head.receipt.sequence) },
+  });
+
+function decodeHead(text: string): OutboxHead {
+  try {
+    const { version, next, receipt } = JSON.parse(text) as {
+      version: number;
+      next: string;
+      receipt?: { term: number; sequence: string };
+    };
+    if (version !== 1) throw new Error(`version ${version}`);
+    return {
+      next: BigInt(next),
+      receipt: receipt === undefined ? undefined : { term: receipt.term, sequence: BigInt(receipt.sequence) },
+    };
+  } catch (cause) {
+    throw damaged('head.json', cause);
+  }
+}
+
+const damaged = (name: string, cause?: unknown) =>
+  new LocalError('outbox.damaged', `the outbox file ${name} is damaged: restore it, or move the folder away`, { cause });
+
+/** Process ids repeat after a restart of the machine, so a lock also says when the machine started (to ten seconds). */
+const bootedAt = () => Math.round((Date.now() / 1_000 - uptime()) / 10);
+
+/**
+ * Takes a lock file, waiting for whoever has it. A lock of a process that is gone, or from before the machine's last start, is
+ * moved away under a name of our own first, so that of several who see it only one has it in hand; if what was moved turns out
+ * to be another one's new lock, it is put back.
+ */
+async function lock(path: string, clock: Clock, signal: AbortSignal): Promise<() => Promise<void>> {
+  const mine = `${JSON.stringify({ pid: process.pid, host: hostname(), bootedAt: bootedAt(), id: randomBytes(8).toString('hex') })}\n`;
+  const temporary = `${path}.${randomBytes(8).toString('hex')}`;
+  await writeFile(temporary, mine, { flag: 'wx', mode: 0o600 });
+  try {
+    for (;;) {
+      signal.throwIfAborted();
+      try {
+        // The whole content appears with the name: nobody sees an empty lock.
+        await link(temporary, path);
+        return () => unlockOwn(path, mine);
+      } catch (error) {
+        if (systemCode(error) !== 'EEXIST') throw error;
+      }
+      const theirs = await readFile(path, 'utf8').catch(() => undefined);
+      if (theirs !== undefined && isStale(theirs)) {
+        const aside = `${temporary}.stale`;
+        await rename(path, aside).catch(() => {});
+        const moved = await readFile(aside, 'utf8').catch(() => undefined);
+        if (moved !== undefined && moved !== theirs) await link(aside, path).catch(() => {});
+        await unlink(aside).catch(() => {});
+        continue;
+      }
+      await clock.sleep(LOCK_POLL_MS, signal);
+    }
+  } finally {
+    await unlink(temporary).catch(() => {});
+  }
+}
+
+async function unlockOwn(path: string, mine: string): Promise<void> {
+  if ((await readFile(path, 'utf8').catch(() => undefined)) === mine) await unlink(path).catch(() => {});
+}
+
+function isStale(text: string): boolean {
+  let lock: { pid?: unknown; host?: unknown; bootedAt?: unknown };
+  try {
+    lock = JSON.parse(text);
+  } catch {
+    return true;
+  }
+  // Another machine's processes cannot be seen from here.
+  if (lock.host !== hostname() || typeof lock.pid !== 'number') return false;
+  if (typeof lock.bootedAt === 'number' && Math.abs(lock.bootedAt - bootedAt()) > 1) return true;
+  try {
+    process.kill(lock.pid, 0);
+    return false;
+  } catch (error) {
+    return systemCode(error) === 'ESRCH';
+  }
+}
