@@ -313,7 +313,7 @@ describe('round trips', () => {
     fc.assert(
       fc.property(mutated(view.bytes), (bytes) => {
         const bundle = outcome(() => decodeBundle(bytes));
-        if (!(bundle instanceof ProtocolError)) expect(encodeBundle(bundle)).toEqual(bytes);
+        if (!(bundle instanceof ProtocolError)) expect(equalBytes(encodeBundle(bundle), bytes)).toBe(true);
       }),
       { numRuns: 2_000 },
     );
@@ -323,9 +323,9 @@ describe('round trips', () => {
     fc.assert(
       fc.property(mutated(file), (bytes) => {
         const decoded = outcome(() => decodeBatchFile(bytes));
-        if (!(decoded instanceof ProtocolError)) expect(encodeBatchFile(decoded)).toEqual(bytes);
+        if (!(decoded instanceof ProtocolError)) expect(equalBytes(encodeBatchFile(decoded), bytes)).toBe(true);
       }),
-      { numRuns: 2_000 },
+      { numRuns: 1_000 },
     );
   });
 
@@ -429,17 +429,17 @@ describe('encoders given odd but typed values', () => {
 describe('large and hostile', () => {
   const MB = 1_000_000;
 
-  test('32 MB of text: base64 and hex, right and wrong at the very end', () => {
-    const digits = 'A'.repeat(32 * MB);
-    expect(fromBase64(digits).length).toBe(24 * MB);
+  test('16 MB of text: base64 and hex, right and wrong at the very end', () => {
+    const digits = 'A'.repeat(16 * MB);
+    expect(fromBase64(digits).length).toBe(12 * MB);
     for (const tail of ['!', 'AAA!', 'AA==', 'A===', '=', '\u4e00\u4e00\u4e00\u4e00', 'AB==']) {
-      if (tail === 'AA==') expect(fromBase64(digits + tail).length).toBe(24 * MB + 1);
+      if (tail === 'AA==') expect(fromBase64(digits + tail).length).toBe(12 * MB + 1);
       else expect(() => fromBase64(digits + tail)).toThrow(refusedAs('value.malformed'));
     }
-    expect(fromHex(`0x${digits}`).length).toBe(16 * MB);
+    expect(fromHex(`0x${digits}`).length).toBe(8 * MB);
     for (const tail of ['g', 'ag', 'a']) expect(() => fromHex(`0x${digits}${tail}`)).toThrow(refusedAs('value.malformed'));
     expect(() => fromHex(`0x${digits}`, 32)).toThrow(refusedAs('value.malformed'));
-    expect(() => parseUint('1'.repeat(32 * MB), 128)).toThrow(refusedAs('value.malformed'));
+    expect(() => parseUint('1'.repeat(16 * MB), 128)).toThrow(refusedAs('value.malformed'));
     expect(() => parseMessageId(digits)).toThrow(refusedAs('value.malformed'));
   });
 

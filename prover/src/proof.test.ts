@@ -101,30 +101,30 @@ describe.each(logs)('an honest log of lane $batches.0.header.lane', (log) => {
 
   test('every corruption of every field of a proof is refused', () => {
     let count = 0;
-    for (const position of sample(log, 4)) {
+    for (const position of sample(log, 2)) {
       const honest = parsed(proofToJson(proofAt(log, position)));
       for (const { name, value } of corruptions(honest)) {
         expect(refusal(() => verified(log, position, value), name).code, name).toMatch(/^proof\.(malformed|invalid)$/);
         count++;
       }
     }
-    expect(count).toBeGreaterThan(1_000);
+    expect(count).toBeGreaterThan(500);
   });
 
   test('every corruption of every field of a receipt proof is refused', () => {
     let count = 0;
-    for (const position of sample(log, 4)) {
+    for (const position of sample(log, 2)) {
       const honest = parsed(receiptProofToJson(receiptProofAt(log, position)));
       for (const { name, value } of corruptions(honest)) {
         expect(refusal(() => promised(log, value), name).code, name).toMatch(/^proof\.(malformed|invalid)$/);
         count++;
       }
     }
-    expect(count).toBeGreaterThan(1_000);
+    expect(count).toBeGreaterThan(500);
   });
 
   test('parts of two honest proofs never make a third', () => {
-    const all = sample(log, 12).map((position) => ({ position, proof: proofToJson(proofAt(log, position)) }));
+    const all = sample(log, 6).map((position) => ({ position, proof: proofToJson(proofAt(log, position)) }));
     for (const { position, proof } of all) {
       for (const { proof: other } of all) {
         for (const field of Object.keys(proof) as (keyof typeof proof)[]) {

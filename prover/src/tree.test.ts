@@ -10,7 +10,11 @@ const leavesOf = (size: number): Uint8Array[] => {
 };
 
 const oracleOf = (leaves: readonly Uint8Array[]) => {
-  const hashPair = (pair: unknown): Buffer => Buffer.from(sha256(Uint8Array.of(0x01, ...(pair as Uint8Array))));
+  const hashPair = (pair: unknown): Buffer => {
+    const preimage = new Uint8Array(65).fill(0x01, 0, 1);
+    preimage.set(pair as Uint8Array, 1);
+    return Buffer.from(sha256(preimage));
+  };
   return new Oracle(
     leaves.map((leaf) => Buffer.from(leaf)),
     hashPair,

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 
 const page = readFileSync(new URL('../PROTOCOL.md', import.meta.url), 'utf8');
 
-test("PROTOCOL.md's walk-through by hand works as it is printed", { timeout: 60_000 }, () => {
+test("PROTOCOL.md's walk-through by hand works as it is printed", () => {
   const [, walk] = /```bash\n([\s\S]*?)```/.exec(page) ?? [];
   if (walk === undefined) throw new Error('no walk-through');
   const root = fileURLToPath(new URL('../..', import.meta.url));
