@@ -175,6 +175,13 @@ contract InclusionTest is ProofBuilder {
         _commit(proof);
         vm.assertFalse(settlement.isIncluded(proof), "a header of another lane");
 
+        proof.bundle.lane = 2;
+        _sign(proof);
+        _seal(proof, 0, 1);
+        proof.header = _next(1, 1, proof.header.bundlesRoot);
+        _commit(proof);
+        vm.assertFalse(settlement.isIncluded(proof), "a bundle of another lane");
+
         proof = _write(topic, "payload", 0, 1);
         _sign(proof);
         _seal(proof, 0, 1);

@@ -52,7 +52,7 @@ contract MerkleTreeTest is Test {
 
     /// forge-config: default.fuzz.runs = 128
     function testFuzz_AgreesWithTheReference(uint256 seed, uint256 size, uint256 index) public view {
-        size = bound(size, 1, 1500);
+        size = bound(size, 1, 600);
         index = bound(index, 0, size - 1);
         bytes32[] memory leaves = _leaves(seed, size);
         bytes32 root = ReferenceTree.root(leaves);

@@ -48,6 +48,15 @@ contract SettlementTest is ProofBuilder {
         vm.assertEq(deployed.receiptSigner(lane, 2), address(0), "receiptSigner of term 2");
     }
 
+    function test_LanesEndAtLaneCount() public view {
+        vm.assertEq(settlement.term(LANES - 1), 1, "term of the last lane");
+        vm.assertEq(settlement.term(LANES), 0, "term of a lane that does not exist");
+        vm.assertEq(settlement.poster(LANES - 1), POSTER, "poster of the last lane");
+        vm.assertEq(settlement.poster(LANES), address(0), "poster of a lane that does not exist");
+        vm.assertEq(settlement.receiptSigner(LANES - 1, 1), RECEIPT_SIGNER, "signer of the last lane");
+        vm.assertEq(settlement.receiptSigner(LANES, 1), address(0), "signer of a lane that does not exist");
+    }
+
     function testFuzz_EveryLaneStartsAtGenesis(uint16 lane, uint64 number) public view {
         _assertHead(lane, 0, 0, 0);
         vm.assertEq(settlement.batchHash(lane, number), 0, "batchHash of nothing");

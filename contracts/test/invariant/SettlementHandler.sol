@@ -15,11 +15,20 @@ contract SettlementHandler is Test {
     /// @notice Commits that were taken although a rule forbids them.
     uint256 public wronglyTaken;
 
+    /// @notice Sum of the counts of the batches taken on a lane.
+    mapping(uint16 lane => uint256) public entries;
+    /// @notice Timestamp of the newest batch taken on a lane.
+    mapping(uint16 lane => uint256) public newestTimestamp;
     mapping(uint16 lane => BatchHeader[]) private taken;
 
     /// @notice Headers taken on a lane, in order.
     function committed(uint16 lane) external view returns (BatchHeader[] memory) {
         return taken[lane];
+    }
+
+    /// @notice Number of batches taken on a lane.
+    function batches(uint16 lane) external view returns (uint256) {
+        return taken[lane].length;
     }
 
     /// @notice One to three true batches; the poster is never refused.
@@ -28,7 +37,10 @@ contract SettlementHandler is Test {
         vm.prank(POSTER);
         settlement.commit(headers);
         for (uint256 i = 0; i < headers.length; ++i) {
-            taken[headers[i].lane].push(headers[i]);
+            uint16 headerLane = headers[i].lane;
+            taken[headerLane].push(headers[i]);
+            entries[headerLane] += headers[i].count;
+            newestTimestamp[headerLane] = headers[i].timestamp;
         }
     }
 
