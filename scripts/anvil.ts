@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Child, Family } from './processes.js';
 import { Failure } from './terminal.js';
 
@@ -79,11 +80,7 @@ export async function startAnvil(family: Family, options: AnvilOptions): Promise
       if (address !== undefined) onListening(`http://${address}`);
     },
   });
-  const url = await Promise.race([
-    listening,
-    child.exited.then(() => undefined),
-    new Promise<undefined>((resolve) => setTimeout(resolve, READY_MS).unref()),
-  ]);
+  const url = await Promise.race([listening, child.exited.then(() => undefined), sleep(READY_MS, undefined, { ref: false })]);
   if (url === undefined) {
     if (child.exit === undefined) await child.stop('SIGKILL', 0);
     throw new Failure(child.report(), 'npm run reset starts over with a new chain');

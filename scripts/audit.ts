@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import type { Network } from '@sealpost/client/node';
 import { Folder, readJson } from './folder.js';
-import type { NetworkFile } from './network.js';
 import { readSettings } from './settings.js';
 import { print, runCommand } from './terminal.js';
 
@@ -28,7 +28,7 @@ await runCommand(async () => {
     print(HELP.trim());
     return 0;
   }
-  const network = readJson(new Folder(readSettings().data).file('network.json')) as NetworkFile | undefined;
+  const network = readJson(new Folder(readSettings().data).file('network.json')) as Network | undefined;
   const env =
     network === undefined
       ? {}

@@ -1,11 +1,13 @@
 import { createWriteStream, type WriteStream } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import type { NetworkAccount, Network as NetworkFile } from '@sealpost/client/node';
 import type { Address } from 'viem';
-import { roleAccount, sequencerKey, USERS, type User, writeSequencerKeys } from './accounts.js';
+import { roleAccount, sequencerKey, type User, writeSequencerKeys } from './accounts.js';
 import { startAnvil } from './anvil.js';
 import { type Deployment, ensureDeployment, l1Client, type Outcome } from './deployment.js';
 import { type Folder, writeAtomically } from './folder.js';
-import { type UserKeys, writeUserKeys } from './keyfiles.js';
+import { writeUserKeys } from './keyfiles.js';
 import { type Child, Family } from './processes.js';
 import { Failure } from './terminal.js';
 
@@ -45,18 +47,6 @@ export interface NetworkOptions {
   readonly onNote?: (note: string) => void;
 }
 
-/** What `network.json` says: read by the command line and the SDK. */
-export interface NetworkFile {
-  readonly version: 1;
-  readonly url: string;
-  readonly l1Url: string;
-  readonly chainId: number;
-  readonly settlement: Address;
-  /** The process that runs the network. */
-  readonly pid: number;
-  readonly accounts: Record<User, UserKeys>;
-}
-
 /**
  * An Ethereum node, the Settlement contract and a sequencer on one machine, with keys that everybody knows. Every process
  * is a child of this one and ends with it, in order; also if this process is killed (see `Family`).
@@ -65,7 +55,7 @@ export class Network {
   private readonly family: Family;
   private log: WriteStream | undefined;
   private stopping: Promise<void> | undefined;
-  readonly accounts: Record<User, UserKeys>;
+  accounts!: Record<User, NetworkAccount>;
   anvil: Child | undefined;
   sequencer: Child | undefined;
   l1Url = '';
@@ -80,9 +70,6 @@ export class Network {
     this.family = new Family((children) => {
       if (this.stopping === undefined) folder.record(children);
     });
-    const keysFolder = folder.file('keys');
-    writeSequencerKeys(keysFolder);
-    this.accounts = Object.fromEntries(USERS.map((user) => [user, writeUserKeys(keysFolder, user)])) as Record<User, UserKeys>;
   }
 
   /**
@@ -96,6 +83,9 @@ export class Network {
     signal?.addEventListener('abort', () => void network.stop(), { once: true });
     options.onBegun?.(network);
     try {
+      const keysFolder = options.folder.file('keys');
+      writeSequencerKeys(keysFolder);
+      network.accounts = await writeUserKeys(keysFolder);
       if (options.l1Url === undefined) await network.startAnvil();
       else network.l1Url = options.l1Url;
       await network.deploy();
@@ -193,11 +183,7 @@ export class Network {
       },
     });
     this.sequencer = child;
-    const url = await Promise.race([
-      ready,
-      child.exited.then(() => undefined),
-      new Promise<undefined>((resolve) => setTimeout(resolve, READY_MS).unref()),
-    ]);
+    const url = await Promise.race([ready, child.exited.then(() => undefined), sleep(READY_MS, undefined, { ref: false })]);
     if (url === undefined) {
       if (child.exit === undefined) {
         await child.stop('SIGTERM', 11_000);
