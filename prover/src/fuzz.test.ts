@@ -493,6 +493,10 @@ describe('large and hostile', () => {
       viewOf(batch).setUint32(19, count);
       expect(() => decodeBatchFile(batch)).toThrow(refusedAs('batch.malformed'));
     }
+    // Entry 0 is long enough for two; entry 1 is nothing but its prefix.
+    const short = concat(file.subarray(0, 23), new Uint8Array(9), frameBundle(view.bytes), new Uint8Array(13));
+    viewOf(short).setUint32(19, 2);
+    expect(() => decodeBatchFile(short)).toThrow('entry 1: expected a bundle of at least 124 bytes, got 0');
     const empties = new Uint8Array(23 + 13 * 100_000);
     empties[0] = 1;
     viewOf(empties).setUint32(19, 100_000);

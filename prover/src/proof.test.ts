@@ -123,6 +123,17 @@ describe.each(logs)('an honest log of lane $batches.0.header.lane', (log) => {
     expect(count).toBeGreaterThan(500);
   });
 
+  test('a receipt of another bundle, honest by itself, is no receipt of this one', () => {
+    const all = positionsOf(log).map((position) => receiptProofAt(log, position));
+    const strangers = all.filter(({ receipt }) => receipt.bundleHash !== all[0]?.receipt.bundleHash);
+    expect(strangers.length).toBeGreaterThan(0);
+    for (const { receipt } of strangers.slice(0, 5)) {
+      const spliced = { ...(all[0] as ReceiptProof), receipt };
+      const error = refusal(() => verifyReceiptProof(spliced, viewOf(log), termsOf(log)));
+      expect(error.facts.step).toBe('receipt');
+    }
+  });
+
   test('parts of two honest proofs never make a third', () => {
     const all = sample(log, 6).map((position) => ({ position, proof: proofToJson(proofAt(log, position)) }));
     for (const { position, proof } of all) {

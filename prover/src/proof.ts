@@ -201,7 +201,6 @@ function verifyBundleProof(
   if (message.payload.length > MAX_PAYLOAD_BYTES)
     throw invalid('message', `a payload of ${message.payload.length} bytes cannot be`);
   held('message');
-  if (bundle.lane >= settlement.laneCount) throw invalid('lane', `there is no lane ${bundle.lane} among ${settlement.laneCount}`);
   const lane = topicLane(message.topic, settlement.laneCount);
   if (lane !== bundle.lane) throw invalid('lane', `the topic lives on lane ${lane}, the bundle names lane ${bundle.lane}`);
   if (bundle.lane !== anchorLane) throw invalid('lane', `the bundle names lane ${bundle.lane}, it stands on lane ${anchorLane}`);

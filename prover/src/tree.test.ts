@@ -120,6 +120,14 @@ describe('isIncluded refuses', () => {
     );
   });
 
+  test('a path longer than its tree is high, though it hashes to the root', () => {
+    const [leaf, other] = leavesOf(2) as [Uint8Array, Uint8Array];
+    expect(isIncluded(leaf, 0, 1, [other], nodeHash(other, leaf))).toBe(false);
+    expect(isIncluded(leaf, 0, 1, [other], nodeHash(leaf, other))).toBe(false);
+    expect(isIncluded(leaf, 1, 2, [other, other], nodeHash(other, nodeHash(other, leaf)))).toBe(false);
+    expect(isIncluded(leaf, 1, 2, [other], nodeHash(other, leaf))).toBe(true);
+  });
+
   test('an inner node as a leaf', () => {
     const leaves = leavesOf(8);
     const tree = buildTree(leaves);
