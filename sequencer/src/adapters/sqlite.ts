@@ -101,7 +101,7 @@ export async function loadStore(path: string, options: StoreOptions = {}): Promi
 function takeLock(path: string): Database {
   let lock: Database;
   try {
-    mkdirSync(dirname(path), { recursive: true });
+    makeFolder(dirname(path));
     lock = new SqliteDatabase(`${path}.lock`, { timeout: 0 });
   } catch (cause) {
     throw new StoreOpenError('store.unwritable', `${dirname(path)} cannot be written: ${(cause as Error).message}`, { cause });
@@ -116,6 +116,13 @@ function takeLock(path: string): Database {
     throw new StoreOpenError('store.locked', `${path} is in use by another sequencer: one database, one process`, { cause });
   }
   return lock;
+}
+
+/** Node's recursive mkdir never returns where mkdir says ENOENT though the parent is there, as under /proc. */
+function makeFolder(folder: string): void {
+  if (existsSync(folder)) return;
+  makeFolder(dirname(folder));
+  mkdirSync(folder);
 }
 
 function open(path: string, lock: Database, { maxPages = 0 }: StoreOptions): SqliteStore {
