@@ -295,7 +295,7 @@ class SqliteStore implements Store {
   }
 
   batch(lane: number, number: bigint): SealedBatch | undefined {
-    return batchOf(this.statements.batch.get(lane, number));
+    return batchOf(this.statements.batch.get(lane, clamp(number)));
   }
 
   lastBatch(lane: number): SealedBatch | undefined {
