@@ -220,7 +220,7 @@ class SqliteStore implements Store {
       lastCommitment: reader.prepare(
         'SELECT * FROM commitments WHERE lane = ? AND block_number <= ? ORDER BY number DESC LIMIT 1',
       ),
-      sends: reader.prepare('SELECT * FROM sends ORDER BY sent_at, rowid'),
+      sends: reader.prepare('SELECT * FROM sends ORDER BY rowid'),
     };
   }
 
