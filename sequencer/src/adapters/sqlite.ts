@@ -126,7 +126,9 @@ function makeFolder(folder: string): void {
 }
 
 function open(path: string, lock: Database, { maxPages = 0 }: StoreOptions): SqliteStore {
-  const reader = new SqliteDatabase(path, { readonly: true });
+  // Not opened read-only: closed last, it folds the WAL into the database, and an orderly end leaves one file to copy.
+  const reader = new SqliteDatabase(path, { fileMustExist: true });
+  reader.pragma('query_only = ON');
   reader.pragma('cache_size = -65536');
   const writer = new Thread(new URL('./sqlite-writer.js', import.meta.url), { path, maxPages } satisfies WriterData);
   return new SqliteStore(path, lock, reader, writer);
