@@ -1,5 +1,5 @@
 import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { join, relative, resolve } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { type Child, type Identity, identify, isRunning } from './processes.js';
 import { Failure } from './terminal.js';
 
@@ -35,6 +35,17 @@ export function readJson(file: string): unknown {
     return JSON.parse(readFileSync(file, 'utf8'));
   } catch {
     return undefined;
+  }
+}
+
+/** mkdir with its parents. Not Node's `recursive`, which never ends where making a folder says ENOENT, as /proc does. */
+function makeFolder(path: string): void {
+  if (existsSync(path)) return;
+  if (!existsSync(dirname(path))) makeFolder(dirname(path));
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   }
 }
 
@@ -87,7 +98,7 @@ export class Folder {
    */
   async acquire(onWait: (names: string) => void = () => {}): Promise<void> {
     try {
-      mkdirSync(this.path, { recursive: true });
+      makeFolder(this.path);
       // A file, not access(): the superuser is told yes also where nothing can be written.
       writeFileSync(join(this.path, `.${process.pid}.tmp`), '');
       rmSync(join(this.path, `.${process.pid}.tmp`));

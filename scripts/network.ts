@@ -150,7 +150,15 @@ export class Network {
   }
 
   /** Starts the sequencer and waits until it can keep promises: again on the port it had, if it ran before. */
-  async startSequencer(env: NodeJS.ProcessEnv = {}, prefix = this.options.sequencerPrefix ?? []): Promise<Child> {
+  async startSequencer({
+    env = {},
+    prefix = this.options.sequencerPrefix ?? [],
+    waitForL1 = true,
+  }: {
+    env?: NodeJS.ProcessEnv;
+    prefix?: readonly string[];
+    waitForL1?: boolean;
+  } = {}): Promise<Child> {
     this.options.onStep?.('Starting the sequencer');
     this.log ??= createWriteStream(this.folder.file('log.jsonl'), { flags: 'a' });
     const { log } = this;
@@ -195,7 +203,27 @@ export class Network {
       throw new Failure(child.report(), `more in ${this.folder.file('log.jsonl')}`);
     }
     this.url = url;
+    if (waitForL1) await this.waitUntilReady(child);
     return child;
+  }
+
+  /** Listening is not yet promising: that needs a look at the L1. */
+  private async waitUntilReady(child: Child): Promise<void> {
+    const deadline = performance.now() + READY_MS;
+    while (child.exit === undefined && performance.now() < deadline) {
+      try {
+        const answer = await fetch(`${this.url}/readyz`, { signal: AbortSignal.timeout(5_000) });
+        const { checks } = (await answer.json()) as { checks?: { l1?: unknown } };
+        // Whatever else is not well is for the person who reads /readyz; it does not keep anybody from sending.
+        if (answer.ok || checks?.l1 === 'ok') return;
+      } catch {
+        // Busy: asked again.
+      }
+      await sleep(20);
+    }
+    if (child.exit !== undefined) throw new Failure(child.report(), `more in ${this.folder.file('log.jsonl')}`);
+    await child.stop('SIGTERM', 11_000);
+    throw new Failure(`the sequencer saw no L1 within ${READY_MS / 1_000} s`, `look into ${this.folder.file('log.jsonl')}`);
   }
 
   /** Writes `network.json`: from here on the command line finds the network. */

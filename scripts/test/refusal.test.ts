@@ -72,7 +72,7 @@ test('a full disk: nothing acknowledged is lost, and the log goes on when there 
   const before = load.acknowledged.length;
   expect(before).toBeGreaterThan(0);
   await network.sequencer?.stop('SIGTERM', 10_000);
-  await network.startSequencer({}, []);
+  await network.startSequencer({ prefix: [] });
   await load.more(10);
   await load.stop();
   expect(load.failures).toEqual([]);
