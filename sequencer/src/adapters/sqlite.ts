@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type BatchHeader, fromHex, type Hex, toHex } from '@sealpost/prover';
 import SqliteDatabase, { type Database } from 'better-sqlite3';
@@ -36,9 +36,12 @@ export interface StoreOptions {
 export async function createStore(path: string, genesis: Genesis, options: StoreOptions = {}): Promise<Store> {
   if (existsSync(path)) throw new StoreOpenError('store.exists', `${path} is already there: start without creating it`);
   const lock = takeLock(path);
-  // A crash in here leaves no database under its name: the file is built whole in one transaction of SQLite's own.
+  // Made whole under another name, and synced by its close: a crash in here leaves no database under its own name.
+  const draft = `${path}.new`;
   try {
-    const database = new SqliteDatabase(path);
+    if (existsSync(path)) throw new StoreOpenError('store.exists', `${path} was made by another process just now`);
+    removeDatabase(draft);
+    const database = new SqliteDatabase(draft);
     try {
       configure(database);
       database.transaction(() => {
@@ -50,9 +53,12 @@ export async function createStore(path: string, genesis: Genesis, options: Store
     } finally {
       database.close();
     }
+    renameSync(draft, path);
+    syncFolder(dirname(path));
   } catch (cause) {
+    removeDatabase(draft);
     lock.close();
-    for (const suffix of ['', '-wal', '-shm']) rmSync(path + suffix, { force: true });
+    if (cause instanceof StoreOpenError) throw cause;
     throw new StoreOpenError('store.unwritable', `${path} cannot be made: ${(cause as Error).message}`, { cause });
   }
   return open(path, lock, options);
@@ -116,6 +122,17 @@ function takeLock(path: string): Database {
     throw new StoreOpenError('store.locked', `${path} is in use by another sequencer: one database, one process`, { cause });
   }
   return lock;
+}
+
+function removeDatabase(path: string): void {
+  for (const suffix of ['', '-wal', '-shm']) rmSync(path + suffix, { force: true });
+}
+
+/** What was renamed in a folder is so after a power cut, too. */
+function syncFolder(folder: string): void {
+  const descriptor = openSync(folder, 'r');
+  fsyncSync(descriptor);
+  closeSync(descriptor);
 }
 
 /** Node's recursive mkdir never returns where mkdir says ENOENT though the parent is there, as under /proc. */
