@@ -45,7 +45,7 @@ export interface GroupPlan {
 const accountKey = (sender: Hex, lane: number): string => `${sender}/${lane}`;
 
 /**
- * Decides about verified bundles, in order: known, expired, rate, nonce (§6), and gives sequences and acceptance times.
+ * Decides about verified bundles, in order: known, expired, nonce (§6), rate, and gives sequences and acceptance times.
  * Pure: nothing is taken until the plan's groups are durable. `now` is min(own clock, newest L1 block), unix seconds.
  */
 export function planGroups(

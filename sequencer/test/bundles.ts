@@ -19,7 +19,9 @@ import {
   viewTree,
 } from '@sealpost/prover';
 import secp256k1 from 'secp256k1';
-import { nativeSha256 } from '../src/adapters/native.js';
+import { nativeRecover, nativeSha256 } from '../src/adapters/native.js';
+import { submissionOfFrames } from '../src/admission.js';
+import { type VerifiedBody, verifyBody } from '../src/verifier.js';
 
 /** The chain and contract of every test that has no L1. */
 export const DOMAIN: Domain = { chainId: 31_337n, settlement: '0x5fbdb2315678afecb367f032d93f642f64180aa3' };
@@ -116,3 +118,11 @@ export const faulty = ({ bundle, structHash }: SignedBundle, fault: (signature: 
 /** A request body of framed bundles, alone in its buffer. */
 export const frames = (...bundles: readonly SignedBundle[]): Uint8Array<ArrayBuffer> =>
   new Uint8Array(join(bundles.map(({ bytes }) => frameBundle(bytes))));
+
+/** What the verifying threads would say of a body of these bundles. */
+export function verified(laneCount: number, ...bundles: readonly SignedBundle[]): VerifiedBody {
+  const { body } = submissionOfFrames(frames(...bundles));
+  if (body === undefined) throw new Error('expected a body with bundles');
+  const data = { separator: domainSeparator(DOMAIN), laneCount };
+  return verifyBody(body, data, { hash: nativeSha256, recover: nativeRecover });
+}
