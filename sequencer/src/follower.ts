@@ -16,7 +16,7 @@ export interface FollowerConfig {
   readonly maxBackoffMs: number;
   /** Blocks kept behind the newest, so that a reorg finds its common ancestor; further back if finality is further back. */
   readonly windowBlocks: number;
-  /** Blocks per question for logs while catching up. */
+  /** Most blocks per question for logs while catching up; less is asked for where the node refuses. */
   readonly logRangeBlocks: number;
   /** A block not above the one that the contract was deployed in: where reading starts with an empty database. */
   readonly startBlock: bigint;
@@ -175,6 +175,11 @@ export interface FollowerStatus {
 /**
  * Follows the L1 from the first moment. Every step is in the store, whole, before anybody sees it; a crash between any two
  * lines leaves a database that says where to go on.
+ *
+ * A node whose newest block is one of ours, or below all we keep, lags: the view stays as it is and does not move. A reorg
+ * is seen by hashes only. On a development chain (31337) a node that stands still below our head was restarted from an
+ * older state, and is followed after a while. What is final is not taken back: a reorg below it ends the follower, except
+ * on a development chain, where it is followed and logged as an error. The finalized block is known since this start only.
  */
 export class Follower {
   private readonly loop: Loop;
@@ -241,10 +246,9 @@ export class Follower {
     if (this.fetched.size > 4 * config.windowBlocks) this.fetched.clear();
     const latest = await until(l1.block('latest'));
     if (latest === undefined) throw new L1Error('l1.rpc', 'the node has no newest block');
-    if (this.kept.length === 0) await this.begin(latest, until);
-
-    const branch = [latest];
+    let branch = [latest];
     for (;;) {
+      if (this.kept.length === 0) await this.begin(latest, until);
       const step = reconcile(this.kept, branch, config.windowBlocks);
       if (step.kind !== 'behind' && step.kind !== 'lost') this.behindAt = undefined;
       switch (step.kind) {
@@ -264,7 +268,9 @@ export class Follower {
           continue;
         case 'behind':
         case 'lost':
-          return this.behind(step.kind, latest, until);
+          if (!(await this.wentBack(step.kind, latest, until))) return;
+          branch = [latest];
+          continue;
       }
     }
   }
@@ -340,10 +346,11 @@ export class Follower {
     this.deepestReorgBlocks = Math.max(this.deepestReorgBlocks, dropped);
   }
 
-  private async behind(step: 'behind' | 'lost', latest: L1Block, until: Until): Promise<void> {
+  /** Whether the node is not merely behind: then what it forgot is forgotten here, too. */
+  private async wentBack(step: 'behind' | 'lost', latest: L1Block, until: Until): Promise<boolean> {
     const { clock, config, log, store } = this.options;
     const [oldest, tip] = [this.kept[0], this.kept.at(-1)];
-    if (oldest === undefined || tip === undefined) return;
+    if (oldest === undefined || tip === undefined) return false;
     const now = clock.monotonic();
     if (this.behindAt === undefined) log.warn('l1.behind', { latest: latest.number, seen: tip.number });
     if (this.behindAt?.hash !== latest.hash) this.behindAt = { hash: latest.hash, since: now };
@@ -361,17 +368,18 @@ export class Follower {
           seen: tip.number,
           what: 'the development chain forgot blocks; followed',
         });
-        if (step === 'behind') return this.reorg(latest, Number(tip.number - latest.number), [], until);
-        this.reorgs++;
-        await this.forgetEverything();
-        return;
+        if (step === 'behind') await this.reorg(latest, Number(tip.number - latest.number), [], until);
+        else await this.forgetEverything();
+        return true;
       default:
-        return;
+        return false;
     }
   }
 
-  /** The next round begins anew, from `startBlock`. */
+  /** Following begins anew, from `startBlock`. */
   private async forgetEverything(): Promise<void> {
+    this.reorgs++;
+    this.deepestReorgBlocks = Math.max(this.deepestReorgBlocks, this.kept.length);
     await this.options.store.applyL1({ keepUpTo: BEFORE_EVERYTHING, blocks: [], commitments: [] });
     this.kept = [];
     this.safe = 0n;
@@ -416,19 +424,19 @@ export class Follower {
         seen: tip.number,
         what: 'another development chain; followed from its start',
       });
-      this.reorgs++;
-      await this.forgetEverything();
-      return this.begin(latest, until);
+      return this.forgetEverything();
     }
     if (ancestor.hash !== tip.hash) await this.reorg(ancestor, Number(tip.number - ancestor.number), [], until);
     log.info('l1.catching_up', { from: ancestor.number, latest: latest.number });
     await this.scan(ancestor.number + 1n, await this.base(latest, until), until);
   }
 
-  /** Where walking block by block begins: final, or as deep as the window. */
+  /** Where walking block by block begins: as deep as the window, or at what is final, which is no promise in development. */
   private async base(latest: L1Block, until: Until): Promise<bigint> {
-    const finalized = (await until(this.options.l1.block('finalized')))?.number ?? 0n;
-    const window = latest.number - BigInt(this.options.config.windowBlocks);
+    const { l1, store, config } = this.options;
+    const tagged = store.genesis.chainId === DEVELOPMENT_CHAIN_ID ? undefined : await until(l1.block('finalized'));
+    const finalized = tagged?.number ?? 0n;
+    const window = latest.number - BigInt(config.windowBlocks);
     const base = finalized > window ? finalized : window;
     return base < 0n ? 0n : base > latest.number ? latest.number : base;
   }
@@ -436,11 +444,22 @@ export class Follower {
   /** Reads commitments from `from` up to `to` by ranges; each range is one durable step that ends in its last block. */
   private async scan(from: bigint, to: bigint, until: Until): Promise<void> {
     const { l1, config } = this.options;
-    const size = BigInt(config.logRangeBlocks);
-    for (let first = from < to ? from : to; first <= to; first += size) {
-      const last = first + size - 1n < to ? first + size - 1n : to;
+    let size = config.logRangeBlocks;
+    let first = from < to ? from : to;
+    while (first <= to) {
+      const end = first + BigInt(size) - 1n;
+      const last = end < to ? end : to;
       const before = await until(l1.block(last));
-      const commitments = await until(l1.commitmentsBetween(first, last));
+      let commitments: Commitment[];
+      try {
+        commitments = await until(l1.commitmentsBetween(first, last));
+      } catch (error) {
+        // Providers bound the range, the answer's size or its time, each in its own words: ask for less, at once.
+        const isRefused = error instanceof L1Error && (error.code === 'l1.rpc' || error.code === 'l1.timeout');
+        if (!isRefused || size === 1) throw error;
+        size = Math.ceil(size / 2);
+        continue;
+      }
       const after = await until(l1.block(last));
       // Logs by number are those of whichever chain the node was on: the last block must have stood still.
       if (before === undefined || before.hash !== after?.hash) {
@@ -448,6 +467,7 @@ export class Follower {
       }
       await this.persist({ keepFrom: last, keepUpTo: first - 1n, blocks: [before], commitments });
       this.kept = [before];
+      first = last + 1n;
     }
   }
 

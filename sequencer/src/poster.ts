@@ -287,7 +287,10 @@ export interface PosterStatus {
   readonly feeBumps: number;
   /** Why the poster waits although there is something to post. */
   readonly waiting: 'pending' | 'fee cap' | 'block time' | undefined;
-  /** Why the last look failed; undefined if it did not. `l1.insufficient_funds`: the wallet is empty. */
+  /**
+   * What keeps batches from being posted; undefined if nothing does. `l1.insufficient_funds`: the wallet is empty.
+   * `l1.reverted`: the contract would refuse a lane's next commit.
+   */
   readonly lastError: { readonly code: string; readonly message: string } | undefined;
 }
 
@@ -313,6 +316,8 @@ export class Poster {
   private walletWei: bigint | undefined;
   private lookedAt: number | undefined;
   private feeBumps = 0;
+  /** Lanes whose commits the contract would refuse, until when they are left out. */
+  private readonly refusals = new Map<number, { readonly code: string; readonly message: string; readonly untilMs: number }>();
   private waiting: PosterStatus['waiting'];
 
   constructor(private readonly options: PosterOptions) {
@@ -347,6 +352,7 @@ export class Poster {
       const at = store.batchesFrom(lane, head + 1n, 1)[0]?.header.timestamp;
       if (at !== undefined && (oldestUnpostedAt === undefined || at < oldestUnpostedAt)) oldestUnpostedAt = at;
     }
+    const [refusal] = [...this.refusals.values()].map(({ code, message }) => ({ code, message }));
     const open = store.sends().filter(({ nonce }) => nonce >= this.nonceLatest);
     return {
       walletWei: this.walletWei,
@@ -356,7 +362,7 @@ export class Poster {
       attempts: { ...this.attempts },
       feeBumps: this.feeBumps,
       waiting: backlogBatches > 0 ? this.waiting : undefined,
-      lastError: this.loop.failure,
+      lastError: this.loop.failure ?? refusal,
     };
   }
 
@@ -381,7 +387,8 @@ export class Poster {
     for (const action of actions) {
       switch (action.kind) {
         case 'send':
-          await this.send(action, observation, until);
+          // What comes after a send that was not made would leave a gap in the nonces: the next look plans without it.
+          if (!(await this.send(action, observation, until))) return this.notify();
           break;
         case 'resend':
           await this.give(action.send, observation.latest.number, until);
@@ -417,8 +424,9 @@ export class Poster {
     const lanes: Backlog[] = [];
     for (let lane = 0; lane < store.genesis.laneCount; lane++) {
       const { number } = await until(l1.head(lane));
-      const batches = store.batchesFrom(lane, number + 1n, config.maxBatchesPerTransaction).map(({ header }) => header);
-      lanes.push({ lane, next: number + 1n, batches });
+      const isRefused = (this.refusals.get(lane)?.untilMs ?? 0) > clock.monotonic();
+      const sealed = isRefused ? [] : store.batchesFrom(lane, number + 1n, config.maxBatchesPerTransaction);
+      lanes.push({ lane, next: number + 1n, batches: sealed.map(({ header }) => header) });
     }
     const fees = await until(l1.fees());
     this.walletWei = await until(l1.posterBalance());
@@ -477,7 +485,8 @@ export class Poster {
     await store.forgetSends(sends.map(({ transactionHash }) => transactionHash));
   }
 
-  private async send(action: Action & { kind: 'send' }, observation: Observation, until: Until): Promise<void> {
+  /** Whether a transaction was recorded; if the contract would refuse it, its lane is left out for a while. */
+  private async send(action: Action & { kind: 'send' }, observation: Observation, until: Until): Promise<boolean> {
     const { l1, store, config, clock, log } = this.options;
     const { why, lane, nonce, first, last, fees } = action;
     const { maxFeePerGas, maxPriorityFeePerGas } = fees;
@@ -487,7 +496,7 @@ export class Poster {
       headers = headers.slice(0, Math.ceil(headers.length / 2));
       gas = await this.estimate(headers, lane, first, until);
     }
-    if (gas === undefined) return;
+    if (gas === undefined) return false;
     const costWei = gas * maxFeePerGas;
     if (this.walletWei !== undefined && this.walletWei < costWei) {
       this.count('insufficient_funds');
@@ -514,24 +523,30 @@ export class Poster {
       maxPriorityFeePerGas,
     });
     await this.give(record, observation.latest.number, until);
+    return true;
   }
 
-  /** The gas limit for a commit; undefined if the contract's head has moved since it was planned. */
+  /** The gas limit for a commit; undefined if the contract would refuse it, or its head has moved since it was planned. */
   private async estimate(
     headers: Parameters<L1['estimateCommit']>[0],
     lane: number,
     first: bigint,
     until: Until,
   ): Promise<bigint | undefined> {
-    const { l1 } = this.options;
+    const { l1, clock, config, log } = this.options;
     try {
       const gas = await until(l1.estimateCommit(headers));
+      this.refusals.delete(lane);
       return gas + gas / 5n;
     } catch (error) {
       if (!(error instanceof L1Error) || error.code !== 'l1.reverted') throw error;
       if ((await until(l1.head(lane))).number !== first - 1n) return undefined;
       this.count('estimate_reverted');
-      throw error;
+      const { code, message } = error;
+      if (this.refusals.get(lane)?.message !== message) log.error('post.refused', { lane, first, error: message });
+      const untilMs = clock.monotonic() + Math.min(config.maxBackoffMs, 8 * config.pollMs);
+      this.refusals.set(lane, { code, message, untilMs });
+      return undefined;
     }
   }
 

@@ -56,13 +56,14 @@ describe('reorgs that the follower sees', () => {
     if (depth > 4) await anvil.mine(6);
     for (let batch = 0; batch < 3; batch++) await sealAndCommit(anvil, it);
     await until('the follower at the head', async () => Number(it.follower.view()?.latest.number) === (await height(anvil)));
+    const before = it.store.commitment(0, 4n)?.blockHash;
     await reorg(anvil, depth);
     await until('the reorg', () => it.follower.status().reorgs > 0);
-    expect(it.rung()).toBeLessThan(4n);
     await mineUntil(anvil, 'everything again', () => it.rung() === 4n);
+    expect(it.store.commitment(0, 4n)?.blockHash).not.toBe(before);
     await isWhole(it, 4n);
-    expect(it.count('l1.finality_broken')).toBe(depth > 4 ? 1 : 0);
-    expect(it.follower.status().deepestReorgBlocks).toBe(depth);
+    expect(it.count('l1.finality_broken') > 0).toBe(depth > 4);
+    expect(it.follower.status().deepestReorgBlocks).toBeGreaterThanOrEqual(depth);
     await sealAndCommit(anvil, it);
     await mineUntil(anvil, 'finality', () => it.rung('finalized') === 5n);
     await isWhole(it, 5n);

@@ -103,6 +103,22 @@ describe('a transaction that is not mined', () => {
   });
 });
 
+test('a lane whose batches the contract refuses: said so, and the other lanes go on', async () => {
+  const anvil = await chain({ blockTime: 0.1 });
+  const it = await world({ url: anvil.url, settlement: await deploySettlement(anvil, { laneCount: 2 }), laneCount: 2 });
+  await it.seal(1, 0, { term: 7 });
+  await it.seal(1, 1);
+  await it.reaches(1n, 'committed', 1);
+  expect(it.poster.status()).toMatchObject({
+    backlogBatches: 1,
+    lastError: { code: 'l1.reverted', message: 'eth_estimateGas: WrongTerm(number 1, expected 1, got 7)' },
+  });
+  await it.seal(1, 1);
+  await it.reaches(2n, 'committed', 1);
+  expect(it.count('post.refused')).toBe(1);
+  expect(it.rung('committed', 0)).toBe(0n);
+});
+
 describe("another process uses the posting account's nonce", () => {
   test('its transaction waits in the pool: ours comes after it', async () => {
     const { anvil, it } = await start();

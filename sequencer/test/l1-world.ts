@@ -101,7 +101,7 @@ export class World {
   }
 
   /** Seals batches whose content is of no interest here, at the time of the newest L1 block. */
-  async seal(count = 1, lane = 0): Promise<void> {
+  async seal(count = 1, lane = 0, more: Partial<BatchHeader> = {}): Promise<void> {
     const view = await until('a view', () => this.follower.view());
     for (let sealed = 0; sealed < count; sealed++) {
       const parent = this.store.lastBatch(lane);
@@ -117,6 +117,7 @@ export class World {
         inboxCount: 0n,
         timestamp: parent && parent.header.timestamp > at ? parent.header.timestamp : at,
         dataHash: toHex(crypto.getRandomValues(new Uint8Array(32))),
+        ...more,
       };
       await this.store.appendBatch({ header, batchHash: batchHash(header), bytes: 100, messages: 3 });
     }

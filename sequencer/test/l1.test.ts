@@ -122,6 +122,24 @@ describe('committing and following', () => {
   });
 });
 
+test('a provider that answers for ten blocks of logs at most', async () => {
+  const anvil = await chain();
+  const proxy = await proxied(anvil.url);
+  const it = await world({ url: proxy.url, settlement: await deploySettlement(anvil), follower: { windowBlocks: 8 } });
+  await it.seal();
+  await it.reaches(1n, 'finalized');
+  await it.follower.stop();
+  await anvil.mine(60);
+  proxy.refuse = (method, [filter]) => {
+    const { fromBlock, toBlock } = (filter ?? {}) as { fromBlock?: string; toBlock?: string };
+    return method === 'eth_getLogs' && Number(toBlock) - Number(fromBlock) >= 10;
+  };
+  await it.restart();
+  await it.seal();
+  await it.reaches(2n);
+  expect(it.follower.status()).toMatchObject({ lastError: undefined, reorgs: 0 });
+});
+
 describe('an L1 that is not well', () => {
   test('down at start', async () => {
     const port = await freePort();

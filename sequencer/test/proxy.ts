@@ -22,8 +22,10 @@ export type Mood =
 export interface NodeProxy {
   readonly url: string;
   mood: Mood;
-  /** Asked to every call: true loses the request, `answer` lets the node do it and loses what it says. */
+  /** Asked at every call: true loses the request, `answer` lets the node do it and loses what it says. */
   lose: (method: string) => boolean | 'answer';
+  /** Asked at every call: true refuses it with a JSON-RPC error. */
+  refuse: (method: string, params: readonly unknown[]) => boolean;
   readonly methods: string[];
   close(): Promise<void>;
 }
@@ -50,6 +52,7 @@ export async function startProxy(target: string): Promise<NodeProxy> {
       const tags: Record<string, bigint> = { latest: mood.behind, safe: mood.behind - 2n, finalized: mood.behind - 4n };
       call.params = call.params.map((param) => (typeof param === 'string' && param in tags ? hex(tags[param] ?? 0n) : param));
     }
+    if (proxy.refuse(call.method, call.params)) return void json({ error: { code: -32005, message: 'ask for less' } });
     const lost = proxy.lose(call.method);
     if (lost === true) return void response.socket?.destroy();
     try {
@@ -70,6 +73,7 @@ export async function startProxy(target: string): Promise<NodeProxy> {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     mood: 'well',
     lose: () => false,
+    refuse: () => false,
     methods: [],
     close: async () => {
       server.closeAllConnections();

@@ -119,7 +119,11 @@ export function createL1(options: L1Options): L1 {
     async fees() {
       const [latest, priorityFee] = await Promise.all([
         call('eth_getBlockByNumber', ['latest', false]),
-        call('eth_maxPriorityFeePerGas', []),
+        // Not every node has an opinion; the caller has a least tip.
+        call('eth_maxPriorityFeePerGas', []).catch((error: unknown) => {
+          if (error instanceof L1Error && error.code === 'l1.rpc') return '0x0';
+          throw error;
+        }),
       ]);
       return checked('fees', () => ({
         baseFeePerGas: quantity(record(latest).baseFeePerGas),
@@ -234,6 +238,7 @@ function transportError(error: unknown, method: string, host: string, timeoutMs:
   if (name === 'RpcRequestError' && status !== undefined && status < 500 && status !== 429) {
     return rpcError({ code, message: details, data: (error as { data?: unknown }).data }, method);
   }
+  if (name === 'ResponseBodyTooLargeError') return new L1Error('l1.rpc', `${method}: the answer is too large`);
   if (status !== undefined) return new L1Error('l1.unreachable', `${method}: ${host} answered HTTP ${status}`);
   const reason = causeCode(error);
   return new L1Error('l1.unreachable', `${method}: ${host} is unreachable${reason === undefined ? '' : ` (${reason})`}`);
