@@ -1,5 +1,5 @@
 import { type CallOptions, type Clock, type Deadline, withDeadline } from './clock.js';
-import { RequestError } from './errors.js';
+import { L1Error, RequestError } from './errors.js';
 
 /** Events for whoever wants a log: names and numbers, never payloads, never keys. */
 export type Log = (event: string, facts: Readonly<Record<string, unknown>>) => void;
@@ -34,9 +34,11 @@ const MAX_JSON_BYTES = 268_435_456;
  * refused together do not come back together; `Retry-After` is a floor.
  */
 export function planRetry(error: unknown, attempt: number, random: () => number): number | undefined {
-  if (!(error instanceof RequestError) || !isRetryable(error)) return undefined;
+  const answer = error instanceof RequestError && isRetryable(error) ? error : undefined;
+  const silentL1 = error instanceof L1Error && (error.code === 'l1.unreachable' || error.code === 'l1.timeout');
+  if (answer === undefined && !silentL1) return undefined;
   const backoff = random() * Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** attempt);
-  return Math.round(error.retryAfterMs === undefined ? backoff : error.retryAfterMs + backoff / 4);
+  return Math.round(answer?.retryAfterMs === undefined ? backoff : answer.retryAfterMs + backoff / 4);
 }
 
 /** Submitting again is safe whatever happened to the first attempt (§6), so an unknown outcome is retried too. */

@@ -9,7 +9,7 @@ import {
   verifyReceiptProof,
 } from '@sealpost/prover';
 import { abortable, type Clock } from './clock.js';
-import { RequestError } from './errors.js';
+import { RequestError, type SealpostError } from './errors.js';
 import { type Http, type Log, planRetry } from './http.js';
 import type { L1 } from './l1.js';
 import { readEvents } from './stream.js';
@@ -50,6 +50,11 @@ export interface TopicSource {
   readonly recoveries: Recoveries;
 }
 
+interface Page {
+  readonly messages: readonly unknown[];
+  readonly next: string;
+}
+
 /** The server sends a comment every 15 s: three of them missing is a dead connection. */
 const SILENCE_MS = 45_000;
 const PAGE_SIZE = 500;
@@ -66,41 +71,56 @@ export async function* readTopic(source: TopicSource, topic: Hex, options: Topic
   let attempt = 0;
   const path = `v1/topics/${lowerHex(topic)}`;
   const query = { sender: options.senders?.map(lowerHex), proofs: 1 };
-  for (;;) {
-    try {
-      // The past: as long as pages come back with something on them.
-      for (;;) {
-        const page = await source.http.getJson(`${path}/messages`, {
-          query: { ...query, after: cursor, limit: options.pageSize ?? PAGE_SIZE },
-          signal,
-        });
-        const { messages, next } = page as { messages?: unknown; next?: unknown };
-        if (!Array.isArray(messages) || typeof next !== 'string') {
-          throw new RequestError('network.bad_answer', `GET ${path}/messages: expected {messages, next}`);
+  // Ends with the caller's signal, or when the caller stops reading.
+  const reading = new AbortController();
+  const stop = () => reading.abort(signal.reason);
+  signal.throwIfAborted();
+  signal.addEventListener('abort', stop, { once: true });
+  const readPage = async (after: string | undefined): Promise<Page> => {
+    const limit = options.pageSize ?? PAGE_SIZE;
+    const page = await source.http.getJson(`${path}/messages`, { query: { ...query, after, limit }, signal: reading.signal });
+    const { messages, next } = page as { messages?: unknown; next?: unknown };
+    if (Array.isArray(messages) && typeof next === 'string') return { messages, next };
+    throw new RequestError('network.bad_answer', `GET ${path}/messages: expected {messages, next}`);
+  };
+  const read = async function* (): AsyncGenerator<TopicMessage> {
+    for (;;) {
+      try {
+        // The past: as long as pages come back with something on them. The next one comes while this one is verified.
+        let coming: Promise<Page> | undefined = readPage(cursor);
+        while (coming !== undefined) {
+          const page: Page = await coming;
+          coming = page.messages.length === 0 ? undefined : readPage(page.next);
+          coming?.catch(() => {});
+          for (const message of page.messages) {
+            const verified = await lane.verify(message, reading.signal);
+            if (verified !== undefined) yield verified;
+          }
+          cursor = page.next;
+          attempt = 0;
         }
-        for (const message of messages) {
-          const verified = await lane.verify(message, signal);
+        if (!follow) return;
+        // Live, from the same cursor: whatever arrived since the last page is the stream's beginning.
+        for await (const { data, id } of liveEvents(source, path, query, cursor as string, reading.signal)) {
+          attempt = 0;
+          const verified = await lane.verify(parseJson(data), reading.signal);
+          if (id !== undefined) cursor = id;
           if (verified !== undefined) yield verified;
         }
-        cursor = next;
-        attempt = 0;
-        if (messages.length === 0) break;
+      } catch (error) {
+        signal.throwIfAborted();
+        const waitMs = follow ? planRetry(error, attempt++, source.random) : undefined;
+        if (waitMs === undefined) throw error;
+        source.log('topic.reconnect', { attempt, waitMs, code: (error as SealpostError).code });
+        await source.clock.sleep(waitMs, reading.signal);
       }
-      if (!follow) return;
-      // Live, from the same cursor: whatever arrived since the last page is the stream's beginning.
-      for await (const { data, id } of liveEvents(source, path, query, cursor, signal)) {
-        attempt = 0;
-        const verified = await lane.verify(parseJson(data), signal);
-        if (id !== undefined) cursor = id;
-        if (verified !== undefined) yield verified;
-      }
-    } catch (error) {
-      signal.throwIfAborted();
-      const waitMs = follow ? planRetry(error, attempt++, source.random) : undefined;
-      if (waitMs === undefined) throw error;
-      source.log('topic.reconnect', { attempt, waitMs, code: (error as RequestError).code });
-      await source.clock.sleep(waitMs, signal);
     }
+  };
+  try {
+    yield* read();
+  } finally {
+    signal.removeEventListener('abort', stop);
+    reading.abort();
   }
 }
 
@@ -133,8 +153,8 @@ async function* liveEvents(
       }
     } finally {
       connection.abort();
-      // Returns once the body is cancelled; a read that hangs was aborted with the connection.
-      await Promise.race([events.return(undefined), abortedRead()]);
+      // Not waited for: a read that hangs ends by the abort, in its own time.
+      events.return(undefined).catch(() => {});
     }
   } catch (error) {
     if (error instanceof RequestError || signal.aborted) throw error;
@@ -144,8 +164,6 @@ async function* liveEvents(
     connection.abort();
   }
 }
-
-const abortedRead = () => Promise.resolve();
 
 async function withSilence<T>(clock: Clock, signal: AbortSignal, next: () => Promise<T>): Promise<T> {
   const heard = new AbortController();

@@ -1,0 +1,64 @@
+import { createHash } from 'node:crypto';
+import { auditLog, type Mismatch } from '../index.js';
+import { usageError } from './exit.js';
+import { number, size } from './output.js';
+import type { Action } from './run.js';
+import { connect, readSettings } from './settings.js';
+
+const MAX_SHOWN = 50;
+
+export const audit: Action = async (context, _args, options) => {
+  const { output, signal } = context;
+  if (options.fromBlock !== undefined && !/^\d{1,18}$/.test(String(options.fromBlock))) {
+    throw usageError(`--from-block: expected a block number, got ${options.fromBlock}`, 'sealpost audit --help');
+  }
+  const settings = await readSettings(context);
+  const client = await connect(context, settings);
+  const started = performance.now();
+  let shown = 0;
+  const report = await auditLog({
+    l1: client.l1,
+    batchFile: (lane, batch, call) => client.batchFile(lane, batch, call),
+    signal,
+    ...(options.lane === undefined ? {} : { lanes: [options.lane as number] }),
+    ...(options.fromBlock === undefined ? {} : { fromBlock: BigInt(String(options.fromBlock)) }),
+    hash: (data) => createHash('sha256').update(data).digest(),
+    onProgress: ({ batches, totalBatches, messages, mismatches }) => {
+      const wrong = mismatches > 0 ? `, ${number(mismatches)} mismatches` : '';
+      output.progress(
+        `batch ${number(batches)} of ${number(totalBatches)}, ${number(messages)} messages${wrong}`,
+        batches,
+        totalBatches,
+      );
+    },
+    onMismatch: (mismatch) => {
+      output.item('mismatch', mismatch);
+      if (shown++ < MAX_SHOWN) output.print(`${output.paint('red', '✗')} ${describe(mismatch)}`);
+      else if (shown === MAX_SHOWN + 1) output.say('  … more are counted (--json shows all)');
+    },
+  });
+  const seconds = (performance.now() - started) / 1_000;
+  const { mismatches: _, ...facts } = report;
+  const clean = report.mismatchCount === 0;
+  const what = `${number(report.batches)} batches, ${number(report.entries)} bundles, ${number(report.messages)} messages of ${number(report.accounts)} accounts`;
+  output.print(
+    clean
+      ? `${output.paint('green', '✓')} The log is what the L1 says: ${what}, every hash, signature, nonce, link and address re-derived.`
+      : `${output.paint('red', '✗')} The log is false: ${number(report.mismatchCount)} mismatches in ${what}.`,
+  );
+  for (const { lane, batches, entries, headHash } of report.lanes)
+    output.print(`  lane ${lane}: ${number(entries)} entries in ${number(batches)} batches, head ${headHash}`);
+  if (report.voidEntries > 0) output.print(`  ${number(report.voidEntries)} entries are void`);
+  if (report.expiredEntries > 0) output.print(`  ${number(report.expiredEntries)} bundles expired before they were accepted`);
+  if (report.misplacedMessages > 0)
+    output.print(`  ${number(report.misplacedMessages)} messages are on a topic of another lane: nobody can prove them`);
+  output.say(`${size(report.bytes)} in ${seconds.toFixed(1)} s, up to L1 block ${number(report.block)}`);
+  output.item('report', { ...facts, clean, seconds });
+  if (!clean) output.say('  Next: sealpost audit --json > audit.jsonl   (the evidence)');
+  return clean ? 0 : 3;
+};
+
+function describe({ check, lane, batch, entry, expected, got }: Mismatch): string {
+  const where = `lane ${lane}, batch ${batch}${entry === undefined ? '' : `, entry ${entry}`}`;
+  return `${check}  ${where}: expected ${expected}, got ${got}`;
+}

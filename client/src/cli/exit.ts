@@ -1,0 +1,95 @@
+/** What the command's exit code says. One table for the program and for `help exit-codes`. */
+export const EXIT_CODES = [
+  { code: 0, meaning: 'done' },
+  { code: 1, meaning: 'failed' },
+  { code: 2, meaning: 'the command line was wrong' },
+  { code: 3, meaning: 'a proof or an audit is false' },
+  { code: 4, meaning: 'the sequencer or the L1 node could not be reached in time: nothing was found true or false' },
+  { code: 130, meaning: 'stopped by Ctrl-C' },
+] as const;
+
+export type ExitCode = (typeof EXIT_CODES)[number]['code'];
+
+/** A failure with its exit code and the one line to run next. */
+export class CliError extends Error {
+  override readonly name = 'CliError';
+
+  constructor(
+    readonly exitCode: ExitCode,
+    readonly code: string,
+    message: string,
+    readonly next: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+export const usageError = (message: string, next: string) => new CliError(2, 'usage', message, next);
+
+/** What any error becomes for the person who ran the command. */
+export function toCliError(error: unknown, command: string): CliError {
+  if (error instanceof CliError) return error;
+  const { name, code = 'failed', message, facts } = error as { name?: string; code?: string; message?: string; facts?: Facts };
+  const [exitCode, next] = advice(String(code), facts ?? {}, command);
+  return new CliError(exitCode, name === 'Error' && code === 'failed' ? 'failed' : String(code), message ?? String(error), next, {
+    cause: error,
+  });
+}
+
+type Facts = Readonly<Record<string, unknown>>;
+
+function advice(code: string, facts: Facts, command: string): [ExitCode, string] {
+  if (facts.pending === true && (code === 'timeout' || code.startsWith('network.'))) {
+    return [4, 'sealpost send --resume   (the signed message is kept, and goes first)'];
+  }
+  switch (code) {
+    case 'network.unreachable':
+    case 'network.bad_answer':
+    case 'timeout':
+    case 'busy':
+    case 'unavailable':
+    case 'rate_limited':
+    case 'internal':
+    case 'l1.unreachable':
+    case 'l1.timeout':
+    case 'l1.rpc':
+      return [4, 'sealpost doctor'];
+    case 'l1.wrong_chain':
+    case 'l1.no_contract':
+    case 'l1.foreign_contract':
+      return [1, 'sealpost doctor   (check --l1 and --settlement)'];
+    case 'proof.invalid':
+    case 'proof.malformed':
+    case 'receipt.invalid':
+    case 'receipt.malformed':
+    case 'receipt.broken':
+      return [3, 'sealpost audit   (is it only this one?)'];
+    case 'not_found':
+      return [1, 'sealpost status   (is it the right network?)'];
+    case 'proof.not_sealed':
+      return [4, 'the same command again, in a moment'];
+    case 'key.permissions':
+      return [1, `chmod 600 ${String(facts.path ?? 'the key file')}`];
+    case 'key.missing':
+      return [1, 'sealpost keys new'];
+    case 'key.exists':
+      return [1, 'sealpost keys new <another name>'];
+    case 'key.passphrase':
+      return [1, `sealpost ${command}   (again, with the right passphrase)`];
+    case 'key.malformed':
+    case 'key.mismatch':
+    case 'key.unreadable':
+      return [1, 'sealpost keys show'];
+    case 'send.refused':
+    case 'send.nonce_behind':
+    case 'send.nonce_unclear':
+      return [1, 'sealpost status'];
+    case 'network.malformed':
+      return [1, 'npm start   (writes it anew)'];
+    case 'value.malformed':
+      return [2, `sealpost ${command} --help`];
+    default:
+      return [1, `sealpost ${command} --help`];
+  }
+}

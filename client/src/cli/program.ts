@@ -1,0 +1,239 @@
+import { readFileSync } from 'node:fs';
+import { Command, Help, InvalidArgumentError, Option } from 'commander';
+import { EXIT_CODES } from './exit.js';
+import type { Action } from './run.js';
+
+type Act = (load: () => Promise<Action>) => (...args: unknown[]) => Promise<void>;
+
+/** Seconds, as a flag gives them. */
+function seconds(text: string): number {
+  const value = Number(text);
+  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError('Expected a number of seconds.');
+  return value;
+}
+
+function whole(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('Expected a whole number.');
+  return Number(text);
+}
+
+const collect = (value: string, previous: string[] = []): string[] => [...previous, value];
+
+/** The version of the package, read when asked for. */
+const version = (): string =>
+  (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+
+const examples = (lines: readonly string[], note?: string): string =>
+  `\nExamples:\n${lines.map((line) => `  $ ${line}`).join('\n')}${note === undefined ? '' : `\n\n${note}`}`;
+
+/** The table of commands: help, completion and parsing all come from it. */
+export function createProgram(act: Act): Command {
+  const program = new Command('sealpost')
+    .description('Encrypted messages through a Layer-2 rollup: send, read, prove, audit.')
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
+    .showSuggestionAfterError(true)
+    .configureOutput({
+      outputError: (text, write) => {
+        write(`${text.replace(/^error: /, '✗ ')}`);
+        write('  Next: sealpost --help\n');
+      },
+    })
+    .enablePositionalOptions(false)
+    .option('--url <url>', 'the sequencer (SEALPOST_URL)')
+    .option('--l1 <url>', 'the Ethereum node that is trusted (SEALPOST_L1_URL)')
+    .option('--settlement <address>', 'the Settlement contract (SEALPOST_SETTLEMENT)')
+    .option('--data <folder>', "the local network's folder (SEALPOST_DATA, .sealpost)")
+    .option('--json', 'one JSON object on stdout, or one a line for streams')
+    .option('-q, --quiet', 'no talk on stderr')
+    .option('--no-input', 'never ask for anything')
+    .option('--no-color', 'no colors (also NO_COLOR)')
+    .addOption(new Option('--timeout <seconds>', 'give up after this long').argParser(seconds))
+    .version(version(), '-V, --version', 'print the version')
+    .addHelpText(
+      'after',
+      examples(
+        [
+          'sealpost send --to alice "hello"',
+          'sealpost inbox --as alice --watch',
+          'sealpost proof 0x90f7…b906/0/0 --out hello.proof.json',
+          'sealpost verify hello.proof.json',
+        ],
+        'Exit codes: sealpost help exit-codes',
+      ),
+    );
+
+  const keys = program.command('keys').description('make and show key files');
+  keys
+    .command('new')
+    .argument('[name]', 'what to call it', 'default')
+    .description('make an account key and an encryption key, in one encrypted file')
+    .addOption(
+      new Option('--suite <suite>', 'how messages to this key are sealed').choices(['x25519', 'x-wing']).default('x25519'),
+    )
+    .option('--out <file>', 'write it here instead of the folder of keys')
+    .option('--passphrase-file <file>', 'read the passphrase from the first line of a file')
+    .addOption(new Option('--passphrase-fd <number>', 'read the passphrase from a file descriptor').argParser(whole))
+    .option('--no-passphrase', 'encrypt with the empty passphrase: for tests only')
+    .addHelpText(
+      'after',
+      examples(
+        ['sealpost keys new', 'sealpost keys new work --suite x-wing', 'sealpost keys new ci --passphrase-file /run/secrets/key'],
+        'The file is a Web3 Secret Storage v3 container (scrypt), which other wallets can open, with mode 600.',
+      ),
+    )
+    .action(act(async () => (await import('./keys.js')).keysNew));
+  keys
+    .command('show')
+    .argument('[name]', 'a name, or a key file')
+    .description('show the address and public key of a key file, or of all')
+    .addHelpText('after', examples(['sealpost keys show', 'sealpost keys show alice --json']))
+    .action(act(async () => (await import('./keys.js')).keysShow));
+
+  const withIdentity = (command: Command): Command =>
+    command
+      .option('--as <name>', 'whose keys: a name, or a key file')
+      .option('--passphrase-file <file>', 'read the passphrase from the first line of a file')
+      .addOption(new Option('--passphrase-fd <number>', 'read the passphrase from a file descriptor').argParser(whole));
+  const rung = () =>
+    new Option('--wait <rung>', 'wait until it is there, proven').choices([
+      'accepted',
+      'sealed',
+      'committed',
+      'safe',
+      'finalized',
+    ]);
+
+  withIdentity(program.command('send'))
+    .argument('[text]', 'the message; - reads it from stdin')
+    .description('seal, sign and send a message, or every line of a file')
+    .option('--to <who>', 'a name, or a public key')
+    .option('--file <file>', 'send each line as a message; - reads lines from stdin')
+    .option('--again', 'send a file again that was sent before')
+    .option('--resume', 'only send what an earlier run has signed and left behind')
+    .addOption(rung())
+    .addHelpText(
+      'after',
+      examples(
+        [
+          'sealpost send --to alice "hello"',
+          'sealpost send --to alice --wait committed "hello"',
+          'sealpost send --to 0x6fc2…cf1c --file lines.txt',
+          'git log -1 | sealpost send --to alice -',
+        ],
+        'A file that was interrupted goes on where it stopped; no line is sent twice.\nPrints the name of the message: 0xsender/lane/nonce.',
+      ),
+    )
+    .action(act(async () => (await import('./send.js')).send));
+
+  withIdentity(program.command('inbox'))
+    .description('read your messages: verified and opened')
+    .option('-w, --watch', 'go on with new ones until Ctrl-C')
+    .option('--after <cursor>', 'go on after this cursor; latest: only new ones')
+    .option('--from <address>', 'only from this sender (repeatable)', collect)
+    .addOption(new Option('-n, --limit <count>', 'stop after this many').argParser(whole))
+    .option('--verify', 'prove each against the L1, as far as it has come')
+    .addHelpText(
+      'after',
+      examples(['sealpost inbox --as alice', 'sealpost inbox --as alice --watch', 'sealpost inbox --json | jq -r .data.text']),
+    )
+    .action(act(async () => (await import('./inbox.js')).inbox));
+
+  program
+    .command('proof')
+    .argument('<id>', 'name of the message: 0xsender/lane/nonce')
+    .description("fetch a message's proof, verify it, and print or save it")
+    .option('--out <file>', 'write it to a file')
+    .addOption(
+      new Option('--wait <rung>', 'wait until it is there')
+        .choices(['accepted', 'sealed', 'committed', 'safe', 'finalized'])
+        .default('committed'),
+    )
+    .addHelpText(
+      'after',
+      examples(
+        ['sealpost proof 0x90f7…b906/0/0 --out hello.proof.json', 'sealpost proof 0x90f7…b906/0/0 --wait finalized'],
+        'The file needs neither this program nor the sequencer: it stays checkable for as long as the L1 lives.',
+      ),
+    )
+    .action(act(async () => (await import('./proof.js')).proof));
+
+  program
+    .command('verify')
+    .argument('<file>', 'a proof file; - reads stdin')
+    .description('check a proof against the L1, without the sequencer')
+    .addHelpText(
+      'after',
+      examples(
+        ['sealpost verify hello.proof.json', 'sealpost verify hello.proof.json --l1 https://… --settlement 0x…'],
+        'Every Merkle path is checked twice: by Sealpost and, independently, by merkletreejs.\nExit code 3: the proof is false. 4: the L1 could not be asked.',
+      ),
+    )
+    .action(act(async () => (await import('./proof.js')).verify));
+
+  program
+    .command('status')
+    .description('how the sequencer and the L1 are doing')
+    .addHelpText('after', examples(['sealpost status', 'sealpost status --json']))
+    .action(act(async () => (await import('./status.js')).status));
+
+  program
+    .command('audit')
+    .description('re-derive the whole log from the L1 and the batch files, and report each mismatch')
+    .addOption(new Option('--lane <lane>', 'only this lane').argParser(whole))
+    .option('--from-block <number>', "the block of the contract's deployment, to look for logs from")
+    .addHelpText(
+      'after',
+      examples(
+        ['sealpost audit', 'sealpost audit --url https://… --l1 https://… --settlement 0x…'],
+        'Exit code 3: something is false. 4: something could not be checked.',
+      ),
+    )
+    .action(act(async () => (await import('./audit.js')).audit));
+
+  program
+    .command('doctor')
+    .description('check this machine and the network: ports, disk, clock, L1, key files')
+    .addHelpText('after', examples(['sealpost doctor', 'sealpost doctor --json']))
+    .action(act(async () => (await import('./doctor.js')).doctor));
+
+  program
+    .command('completion')
+    .argument('<shell>', 'bash, zsh or fish')
+    .description('print a completion script')
+    .addHelpText(
+      'after',
+      examples([
+        'sealpost completion bash > ~/.local/share/bash-completion/completions/sealpost',
+        'sealpost completion zsh > ~/.zfunc/_sealpost',
+        'sealpost completion fish > ~/.config/fish/completions/sealpost.fish',
+      ]),
+    )
+    .action(act(async () => (await import('./completion.js')).completion(createProgram(act))));
+
+  program
+    .command('help')
+    .argument('[topic...]', 'a command, or exit-codes')
+    .description('show help for a command, or the exit codes')
+    .action((topic: string[]) => {
+      if (topic[0] === 'exit-codes') {
+        process.stdout.write(
+          `Exit codes:\n${EXIT_CODES.map(({ code, meaning }) => `  ${String(code).padStart(3)}  ${meaning}`).join('\n')}\n`,
+        );
+        return;
+      }
+      let command: Command = program;
+      for (const name of topic) {
+        const next = command.commands.find((one) => one.name() === name);
+        if (next === undefined) {
+          command.error(`error: unknown command '${topic.join(' ')}'`, { code: 'commander.unknownCommand', exitCode: 2 });
+        }
+        command = next as Command;
+      }
+      command.outputHelp();
+    });
+  return program;
+}
+
+/** Used by the completion: what help would list. */
+export const visibleOptions = (command: Command) => new Help().visibleOptions(command);

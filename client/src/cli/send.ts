@@ -1,0 +1,157 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { createInterface } from 'node:readline';
+import type { Hex, Outbound, Rung, SealpostClient } from '../index.js';
+import { formatMessageId } from '../index.js';
+import { CliError, usageError } from './exit.js';
+import { number } from './output.js';
+import type { Action, Context } from './run.js';
+import { chooseKey, connect, findRecipient, openKey, readSettings, timeoutMs } from './settings.js';
+
+const SEE_EXAMPLE = 'sealpost send --to alice "hello"';
+
+export const send: Action = async (context, [text], options) => {
+  const { output, flags, signal } = context;
+  const settings = await readSettings(context);
+  const as = typeof options.as === 'string' ? options.as : undefined;
+  const call = { signal, timeoutMs: timeoutMs(flags) };
+  if (options.resume === true) {
+    const client = await connect(context, settings, await openKey(context, await chooseKey(context, settings, as), options));
+    const bundles = await client.resume(call);
+    const messages = bundles.reduce((sum, { count }) => sum + count, 0);
+    output.print(`${number(messages)} messages that were left behind are sent`);
+    output.result({ messages, bundles: bundles.map(bundleFacts) });
+    return 0;
+  }
+  if (typeof options.to !== 'string') throw usageError('to whom? --to takes a name or a public key', SEE_EXAMPLE);
+  if ((text === undefined) === (options.file === undefined)) {
+    throw usageError(
+      text === undefined ? 'nothing to send: a text, - for stdin, or --file' : 'either a text or --file, not both',
+      SEE_EXAMPLE,
+    );
+  }
+  const { publicKey, name } = await findRecipient(settings, options.to);
+  const identity = await openKey(context, await chooseKey(context, settings, as, publicKey), options);
+  const wait = options.wait as Rung | undefined;
+  if (typeof options.file === 'string') {
+    const client = await connect(context, settings, identity);
+    return sendFile(context, client, { file: options.file, to: publicKey, name, again: options.again === true, wait });
+  }
+  const message: Outbound = text === '-' ? { to: publicKey, payload: await readStdin() } : { to: publicKey, text: String(text) };
+  const client = await connect(context, settings, identity);
+  const sent = await client.send(message, call);
+  output.say(`Accepted: entry ${sent.sequence} of lane ${sent.lane}, promised by L1 block ${sent.receipt.includeBy}`);
+  const proven =
+    wait === undefined || wait === 'accepted'
+      ? undefined
+      : await sent.waitFor(wait, { signal, timeoutMs: timeoutMs(flags, 300) });
+  if (proven !== undefined) output.say(`Proven: ${proven.rung}, batch ${proven.batch?.number}`);
+  output.print(sent.id);
+  output.result({
+    id: sent.id,
+    sender: sent.sender,
+    lane: sent.lane,
+    nonce: sent.nonce,
+    sequence: sent.sequence,
+    bundleHash: sent.bundleHash,
+    includeBy: sent.receipt.includeBy,
+    rung: proven?.rung ?? 'accepted',
+  });
+  if (proven === undefined) output.say(`Next: sealpost proof ${sent.id} --out message.proof.json`);
+  return 0;
+};
+
+interface FileOrder {
+  readonly file: string;
+  readonly to: Hex;
+  readonly name: string;
+  readonly again: boolean;
+  readonly wait: Rung | undefined;
+}
+
+async function sendFile(context: Context, client: SealpostClient, order: FileOrder): Promise<0> {
+  const { output, signal, flags } = context;
+  const fromStdin = order.file === '-';
+  const totalBytes = fromStdin ? undefined : await sizeOf(order.file);
+  // What is sent once is known by content and recipient: run again after an interruption, it goes on; run again after the end,
+  // it has nothing to do. Lines from stdin are gone after an interruption: their bundles are in the outbox all the same.
+  const job = fromStdin || order.again ? undefined : `file ${await digestOf(order.file, signal)} to ${order.to}`;
+  let readBytes = 0;
+  const messages = async function* (): AsyncGenerator<Outbound> {
+    const input = fromStdin ? process.stdin : createReadStream(order.file);
+    input.on('data', (chunk: Buffer | string) => {
+      readBytes += chunk.length;
+    });
+    for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+      if (line.includes('\ufffd')) {
+        throw new CliError(1, 'file.malformed', `${order.file} is no UTF-8 text`, `iconv -t utf-8 ${order.file}`);
+      }
+      yield { to: order.to, text: line };
+    }
+  };
+  const started = performance.now();
+  let shown = 0;
+  const sent = await client.sendMany(messages(), {
+    signal,
+    job,
+    ...(flags.timeout === undefined ? {} : { timeoutMs: timeoutMs(flags) }),
+    onProgress: ({ messages: done, skipped }) => {
+      shown = done;
+      const rate = Math.round(done / ((performance.now() - started) / 1_000));
+      const more = skipped > 0 ? `, ${number(skipped)} before` : '';
+      output.progress(`${number(done)} messages to ${order.name}, ${number(rate)}/s${more}`, readBytes, totalBytes);
+    },
+  });
+  output.clearProgress();
+  for (const bundle of sent.bundles) output.item('bundle', bundleFacts(bundle));
+  if (order.wait !== undefined && order.wait !== 'accepted' && sent.count > 0) {
+    output.progress(`waiting until ${order.wait} …`);
+    await sent.waitFor(order.wait, { signal, timeoutMs: timeoutMs(flags, 300) });
+    output.say(`Proven: every bundle is ${order.wait}`);
+  }
+  const seconds = (performance.now() - started) / 1_000;
+  if (sent.skipped > 0) output.say(`${number(sent.skipped)} lines had been sent before (--again sends them again)`);
+  const ids = sent.ids();
+  const [first, last] = [ids.at(0), ids.at(-1)];
+  const range = first === undefined || last === undefined ? '' : `: ${formatMessageId(first)} to ${formatMessageId(last)}`;
+  output.print(`${number(shown)} messages in ${number(sent.bundles.length)} bundles, ${seconds.toFixed(1)} s${range}`);
+  output.item('summary', { messages: sent.count, skipped: sent.skipped, bundles: sent.bundles.length, seconds });
+  return 0;
+}
+
+const bundleFacts = (bundle: { lane: number; nonce: bigint; count: number; bundleHash: Hex; receipt: { sequence: bigint } }) => ({
+  lane: bundle.lane,
+  nonce: bundle.nonce,
+  count: bundle.count,
+  bundleHash: bundle.bundleHash,
+  sequence: bundle.receipt.sequence,
+});
+
+async function sizeOf(path: string): Promise<number> {
+  try {
+    return (await stat(path)).size;
+  } catch (cause) {
+    throw new CliError(1, 'file.missing', `${path} cannot be read`, `ls -l ${path}`, { cause });
+  }
+}
+
+async function digestOf(path: string, signal: AbortSignal): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path, { signal })) hash.update(chunk);
+  return hash.digest('hex');
+}
+
+/** All of stdin as one message, without one newline at the end, which the shell adds. */
+async function readStdin(): Promise<Uint8Array> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of process.stdin) {
+    size += chunk.length;
+    if (size > 65_536)
+      throw new CliError(1, 'send.too_large', 'a message has at most 65,536 bytes', 'sealpost send --to … --file -');
+    chunks.push(chunk);
+  }
+  const bytes = Buffer.concat(chunks);
+  return new Uint8Array(bytes.at(-1) === 0x0a ? bytes.subarray(0, -1) : bytes);
+}

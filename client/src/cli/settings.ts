@@ -1,0 +1,281 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { basename, isAbsolute, join } from 'node:path';
+import type { Hex, SealpostClient, SecretIdentity } from '../index.js';
+import { type KeyFileInfo, type Network, readKeyFile, readKeyFileInfo, readNetwork } from '../node.js';
+import { CliError, usageError } from './exit.js';
+import { readPassphrase } from './passphrase.js';
+import type { Context, GlobalFlags } from './run.js';
+
+/** Where a setting came from, for `doctor` and for errors. */
+export type Origin = 'flag' | 'environment' | 'network.json' | 'user file' | 'default';
+
+export interface Setting<T> {
+  readonly value: T;
+  readonly origin: Origin;
+}
+
+/** What the user's own file may say: `$XDG_CONFIG_HOME/sealpost/config.json`. */
+interface UserFile {
+  readonly url?: string;
+  readonly l1Url?: string;
+  readonly settlement?: Hex;
+  /** Names for public keys. */
+  readonly contacts?: Readonly<Record<string, Hex>>;
+}
+
+/** Everything a command works with: flags, then environment, then the project's network, then the user's file. */
+export interface Settings {
+  readonly url: Setting<string> | undefined;
+  readonly l1Url: Setting<string> | undefined;
+  readonly settlement: Setting<Hex> | undefined;
+  readonly chainId: number | undefined;
+  readonly data: Setting<string>;
+  readonly network: Network | undefined;
+  readonly contacts: Readonly<Record<string, Hex>>;
+  readonly userFolder: string;
+}
+
+const DEFAULT_TIMEOUT_SECONDS = 60;
+
+export const timeoutMs = (flags: GlobalFlags, otherwise = DEFAULT_TIMEOUT_SECONDS): number =>
+  1_000 * (flags.timeout ?? otherwise);
+
+/** XDG Base Directory Specification: a relative path does not count. */
+const userFolder = (env: NodeJS.ProcessEnv): string => {
+  const base = env.XDG_CONFIG_HOME;
+  return join(base && isAbsolute(base) ? base : join(env.HOME || homedir(), '.config'), 'sealpost');
+};
+
+export async function readSettings({ flags, env }: Context): Promise<Settings> {
+  const folder = userFolder(env);
+  const file = await readUserFile(join(folder, 'config.json'));
+  const data: Setting<string> = flags.data
+    ? { value: flags.data, origin: 'flag' }
+    : env.SEALPOST_DATA
+      ? { value: env.SEALPOST_DATA, origin: 'environment' }
+      : { value: '.sealpost', origin: 'default' };
+  const network = await readNetwork(data.value);
+  const pick = <T extends string>(
+    flag: string | undefined,
+    variable: string | undefined,
+    project: T | undefined,
+    user: T | undefined,
+  ): Setting<T> | undefined => {
+    if (flag) return { value: flag as T, origin: 'flag' };
+    if (variable) return { value: variable as T, origin: 'environment' };
+    if (project) return { value: project, origin: 'network.json' };
+    if (user) return { value: user, origin: 'user file' };
+    return undefined;
+  };
+  const settlement = pick<Hex>(flags.settlement, env.SEALPOST_SETTLEMENT, network?.settlement, file.settlement);
+  if (settlement !== undefined && !/^0x[0-9a-fA-F]{40}$/.test(settlement.value)) {
+    throw usageError(`the settlement (${settlement.origin}): expected an address, got ${settlement.value}`, 'sealpost doctor');
+  }
+  return {
+    url: url(pick(flags.url, env.SEALPOST_URL, network?.url, file.url), '--url'),
+    l1Url: url(pick(flags.l1, env.SEALPOST_L1_URL, network?.l1Url, file.l1Url), '--l1'),
+    settlement,
+    // The chain is checked where the project names it together with the contract.
+    chainId: settlement?.origin === 'network.json' ? network?.chainId : undefined,
+    data,
+    network,
+    contacts: file.contacts ?? {},
+    userFolder: folder,
+  };
+}
+
+function url(setting: Setting<string> | undefined, flag: string): Setting<string> | undefined {
+  if (setting === undefined) return undefined;
+  try {
+    if (/^https?:$/.test(new URL(setting.value).protocol)) return setting;
+  } catch {
+    // Falls through to the same advice.
+  }
+  throw usageError(
+    `${flag} (${setting.origin}): expected an http:// or https:// address, got ${setting.value}`,
+    'sealpost doctor',
+  );
+}
+
+async function readUserFile(path: string): Promise<UserFile> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch {
+    return {};
+  }
+  try {
+    return JSON.parse(text) as UserFile;
+  } catch {
+    throw new CliError(1, 'config.malformed', `${path}: expected JSON`, `edit ${path}`);
+  }
+}
+
+/**
+ * A setting that a command cannot do without.
+ * @throws CliError naming every way to give it
+ */
+export function need<T>(setting: Setting<T> | undefined, what: string, flag: string, variable: string): T {
+  if (setting !== undefined) return setting.value;
+  throw new CliError(
+    1,
+    'config.missing',
+    `no ${what}: no local network runs here, and neither ${flag} nor ${variable} is given`,
+    'npm start',
+  );
+}
+
+/** A client of the configured network; with an identity it can also send and open. */
+export async function connect(context: Context, settings: Settings, identity?: SecretIdentity): Promise<SealpostClient> {
+  const url = need(settings.url, 'sequencer', '--url', 'SEALPOST_URL');
+  const l1Url = need(settings.l1Url, 'L1 node', '--l1', 'SEALPOST_L1_URL');
+  const settlement = need(settings.settlement, 'Settlement contract', '--settlement', 'SEALPOST_SETTLEMENT');
+  const [{ createClient }, { fileOutbox }, { http }] = await Promise.all([
+    import('../index.js'),
+    import('../node.js'),
+    import('viem'),
+  ]);
+  return createClient(
+    {
+      url,
+      l1: http(l1Url, { retryCount: 2 }),
+      settlement,
+      chainId: settings.chainId,
+      outbox: fileOutbox({ folder: outboxFolder(context.env, settings) }),
+      ...(identity === undefined ? {} : { account: identity.account, keys: identity.keys }),
+    },
+    { signal: context.signal, timeoutMs: timeoutMs(context.flags, 15) },
+  );
+}
+
+/** Signed bundles are state, not configuration; beside a local network they go when it is reset. */
+function outboxFolder(env: NodeJS.ProcessEnv, settings: Settings): string {
+  if (settings.settlement?.origin === 'network.json') return join(settings.data.value, 'outbox');
+  const base = env.XDG_STATE_HOME;
+  return join(base && isAbsolute(base) ? base : join(env.HOME || homedir(), '.local', 'state'), 'sealpost', 'outbox');
+}
+
+/** A key file that a name stands for. */
+export interface KnownKey {
+  readonly name: string;
+  readonly path: string;
+  readonly development: boolean;
+}
+
+export const keysFolder = (settings: Settings): string => join(settings.userFolder, 'keys');
+
+/** The user's own keys first, then those of the local network. */
+export async function knownKeys(settings: Settings): Promise<KnownKey[]> {
+  const folder = keysFolder(settings);
+  const names = await readdir(folder).catch(() => []);
+  const own = names
+    .filter((name) => name.endsWith('.json'))
+    .map((name) => ({ name: basename(name, '.json'), path: join(folder, name) }));
+  const project = Object.entries(settings.network?.accounts ?? {}).map(([name, { keyFile }]) => ({
+    name,
+    path: isAbsolute(keyFile) ? keyFile : resolveKeyFile(settings.data.value, keyFile),
+  }));
+  return [
+    ...own.sort((a, b) => (a.name < b.name ? -1 : 1)).map((key) => ({ ...key, development: false })),
+    ...project.map((key) => ({ ...key, development: true })),
+  ];
+}
+
+/** network.json may name its files from where `npm start` was run, or from its own folder. */
+function resolveKeyFile(data: string, keyFile: string): string {
+  return keyFile.startsWith(data) ? keyFile : join(data, keyFile);
+}
+
+/**
+ * Whose keys to use: `--as`, else the user's `default`, else (on a development network) the first account that is not `except`.
+ * @throws CliError listing the names there are
+ */
+export async function chooseKey(context: Context, settings: Settings, as: string | undefined, except?: Hex): Promise<KnownKey> {
+  const keys = await knownKeys(settings);
+  if (as !== undefined) {
+    const found = keys.find(({ name }) => name === as);
+    if (found !== undefined) return found;
+    if (/[/\\]|\.json$/.test(as)) return { name: as, path: as, development: false };
+    throw new CliError(
+      1,
+      'key.missing',
+      `there is no key '${as}'${didYouMean(
+        as,
+        keys.map(({ name }) => name),
+      )}`,
+      'sealpost keys show',
+    );
+  }
+  const own = keys.filter(({ development }) => !development);
+  const chosen = own.find(({ name }) => name === 'default') ?? (own.length === 1 ? own[0] : undefined);
+  if (chosen !== undefined) return chosen;
+  if (except !== undefined) {
+    for (const key of keys.filter(({ development }) => development)) {
+      if (settings.network?.accounts[key.name]?.publicKey.toLowerCase() !== except.toLowerCase()) {
+        context.output.say(`as ${key.name}, a key of this development network (--as changes it)`);
+        return key;
+      }
+    }
+  }
+  if (keys.length > 0) {
+    const names = keys.map(({ name }) => name).join(', ');
+    throw new CliError(2, 'usage', `whose keys? there are ${names}`, `sealpost ${context.output.command} --as ${keys[0]?.name}`);
+  }
+  throw new CliError(1, 'key.missing', 'there is no key yet', 'sealpost keys new');
+}
+
+/** Opens a key, asking for its passphrase where it has one. */
+export async function openKey(context: Context, key: KnownKey, options: Record<string, unknown>): Promise<SecretIdentity> {
+  return readKeyFile(key.path, () => readPassphrase(context, options, `Passphrase of ${key.name}: `));
+}
+
+/**
+ * The public key that `to` stands for: a contact, a key file's name, a public key, or the address of a known key.
+ * @throws CliError
+ */
+export async function findRecipient(settings: Settings, to: string): Promise<{ publicKey: Hex; name: string }> {
+  const { isPublicKey } = await import('../seal.js');
+  if (isPublicKey(to)) return { publicKey: to.toLowerCase() as Hex, name: to };
+  const contact = Object.hasOwn(settings.contacts, to) ? settings.contacts[to] : undefined;
+  if (contact !== undefined) return { publicKey: contact, name: to };
+  const account =
+    settings.network !== undefined && Object.hasOwn(settings.network.accounts, to) ? settings.network.accounts[to] : undefined;
+  const keys = await knownKeys(settings);
+  const own = keys.find(({ name, development }) => name === to && !development);
+  if (own !== undefined) return { publicKey: (await readKeyFileInfo(own.path)).publicKey, name: to };
+  if (account !== undefined) return { publicKey: account.publicKey, name: to };
+  if (/^0x[0-9a-fA-F]{40}$/.test(to)) {
+    for (const { name, path } of keys) {
+      const info = await readKeyFileInfo(path).catch((): KeyFileInfo | undefined => undefined);
+      if (info?.address === to.toLowerCase()) return { publicKey: info.publicKey, name };
+    }
+    throw new CliError(
+      1,
+      'key.missing',
+      `${to} is an address: a message is sealed to a public key, which only its owner can tell`,
+      'sealpost keys show   (on the recipient’s machine)',
+    );
+  }
+  const names = [...Object.keys(settings.contacts), ...keys.map(({ name }) => name)];
+  throw new CliError(1, 'key.missing', `nobody is called '${to}'${didYouMean(to, names)}`, 'sealpost keys show');
+}
+
+/** ` (did you mean alice?)`, for a name that is at most two edits away. */
+export function didYouMean(given: string, names: readonly string[]): string {
+  const near = names.map((name) => ({ name, distance: edits(given, name) })).sort((a, b) => a.distance - b.distance)[0];
+  return near !== undefined && near.distance <= 2 ? `: did you mean ${near.name}?` : '';
+}
+
+function edits(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, at) => at);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const change = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(change, (row[j] as number) + 1, (next[j - 1] as number) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] as number;
+}
