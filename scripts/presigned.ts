@@ -47,15 +47,24 @@ export interface PresignedBundle {
   readonly parts: readonly [Uint8Array, Uint8Array, Uint8Array];
 }
 
-/** Random messages on one lane; a topic for each of them out of `topics`. */
-export function makeRegion(options: { count: number; payloadBytes: number; lane: number; laneCount: number }): Region {
+/** Random messages on one lane, each on a topic of its own, or all on the one given. */
+export function makeRegion(options: {
+  count: number;
+  payloadBytes: number;
+  lane: number;
+  laneCount: number;
+  topic?: Hex;
+}): Region {
   const { count, payloadBytes, lane, laneCount } = options;
   const leaves: Uint8Array[] = [];
   const parts: Uint8Array[] = [];
   const topics: Hex[] = [];
   while (leaves.length < count) {
-    const topic = randomBytes(32);
-    if (topicLane(toHex(topic), laneCount) !== lane) continue;
+    const topic = options.topic === undefined ? randomBytes(32) : Buffer.from(options.topic.slice(2), 'hex');
+    if (topicLane(toHex(topic), laneCount) !== lane) {
+      if (options.topic !== undefined) throw new Error(`${options.topic} is not a topic of lane ${lane}`);
+      continue;
+    }
     const message = concat(Uint8Array.of(0), topic, randomBytes(payloadBytes));
     topics.push(toHex(topic));
     leaves.push(nativeSha256(message));

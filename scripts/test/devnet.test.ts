@@ -8,8 +8,8 @@ import type { Network as NetworkFile } from '@sealpost/client/node';
 import { expect, onTestFinished, test } from 'vitest';
 import { anvilBinary } from '../anvil.js';
 import { readJson } from '../folder.js';
-import { type Identity, identify, isRunning } from '../processes.js';
 import { LoadSender, makeRegion } from '../presigned.js';
+import { type Identity, identify, isRunning } from '../processes.js';
 import { Wire } from '../wire.js';
 import { temporaryFolder, until } from './stage.js';
 
@@ -70,7 +70,10 @@ async function sendOne({ url, chainId, settlement }: NetworkFile, key: Uint8Arra
   const now = BigInt(Math.floor(Date.now() / 1_000));
   const sender = new LoadSender({ chainId: BigInt(chainId), settlement }, 0, now + 86_400n, key);
   const wire = new Wire(url);
-  const answer = await wire.post('/v1/bundles', sender.sign(makeRegion({ count: 4, payloadBytes: 32, lane: 0, laneCount: 1 }), nonce).parts);
+  const answer = await wire.post(
+    '/v1/bundles',
+    sender.sign(makeRegion({ count: 4, payloadBytes: 32, lane: 0, laneCount: 1 }), nonce).parts,
+  );
   wire.close();
   const body = answer.body.toString('utf8');
   expect(answer.status, body).toBe(200);
@@ -152,7 +155,9 @@ test('killed as a whole tree, or as the parent alone, the next start goes on wit
 
 test('on an Ethereum node of one’s own: npm run deploy, npm run sequencer, npm start; another chain is refused', async () => {
   const data = temporaryFolder();
-  const anvil = spawn(anvilBinary(), ['--port', '0', '--block-time', '0.2', '--slots-in-an-epoch', '2'], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const anvil = spawn(anvilBinary(), ['--port', '0', '--block-time', '0.2', '--slots-in-an-epoch', '2'], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
   onTestFinished(() => void anvil.kill('SIGKILL'));
   let said = '';
   anvil.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -196,7 +201,12 @@ test('on an Ethereum node of one’s own: npm run deploy, npm run sequencer, npm
   await fetch(otherL1, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'anvil_setNonce', params: ['0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266', '0x5'] }),
+    body: JSON.stringify({
+      jsonrpc: '2.0',
+      id: 1,
+      method: 'anvil_setNonce',
+      params: ['0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266', '0x5'],
+    }),
   });
   const refused = run('devnet', { SEALPOST_DATA: data, SEALPOST_L1_URL: otherL1 });
   expect(await refused.exited).toBe(1);
