@@ -1,3 +1,4 @@
+import { type Hex, toHex } from '@sealpost/prover';
 import { describe, expect, test } from 'vitest';
 import { Account, type SignedBundle, verified as verifiedBody } from '../test/bundles.js';
 import type { Entry } from './ports.js';
