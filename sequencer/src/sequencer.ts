@@ -286,7 +286,10 @@ export class Sequencer {
     tickets.forEach(({ bytes, resolve }, index) => {
       this.bytesQueued -= bytes;
       const outcomes = (plan.decisions[index] as readonly Decision[]).map((decision): Outcome => {
-        if ('error' in decision) return decision;
+        if ('error' in decision) {
+          // The nonce that it says is expected counts bundles that were not taken.
+          return failure !== undefined && decision.error.code === 'bundle.nonce' ? { error: failure } : decision;
+        }
         const { lane, sequence } = decision;
         if (failure !== undefined && sequence >= (firstNew.get(lane) ?? sequence + 1n)) return { error: failure };
         try {
