@@ -222,8 +222,14 @@ export class Sequencer {
       });
     }
     const signed = this.deps.book.toSave();
-    if (signed.length > 0) await this.deps.store.appendGroups([], signed);
-    this.deps.book.saved(signed);
+    if (signed.length === 0) return;
+    try {
+      await this.deps.store.appendGroups([], signed);
+    } catch (error) {
+      // No room: the signatures are made anew after the next start, which is no offence (§7).
+      if (!(error instanceof StoreFullError)) throw error;
+      this.deps.log.warn('store.full', { message: error.message });
+    }
   }
 
   private async run(): Promise<void> {
