@@ -14,7 +14,7 @@ import {
   toHex,
   ZERO_HASH,
 } from '@sealpost/prover';
-import type { Clock, FullEntry, Log, SealedBatch, Store } from './ports.js';
+import { type Clock, type FullEntry, type Log, type SealedBatch, type Store, StoreFullError } from './ports.js';
 
 /** When a lane's entries become a batch: whichever comes first. */
 export interface SealLimits {
@@ -119,6 +119,8 @@ export interface SealerDeps {
   readonly onFatal: (error: Error) => void;
 }
 
+const NO_ROOM_WAIT_MS = 1_000;
+
 interface LaneState {
   nextSequence: bigint;
   bundleBytes: number[];
@@ -135,6 +137,8 @@ export class Sealer {
   /** Something changed since the lanes were last looked at. */
   private due = false;
   private stopping = false;
+  /** The last seal found no room on the disk; the next that succeeds clears it. */
+  private noRoom = false;
 
   constructor(private readonly deps: SealerDeps) {
     const { store, clock } = deps;
@@ -205,8 +209,8 @@ export class Sealer {
         const now = this.deps.clock.monotonic();
         const plan = planSeal({ bundleBytes: state.bundleBytes, oldestAgeMs: now - (state.seenAt[0] ?? now) }, this.deps.limits);
         if ('seal' in plan) {
-          await this.seal(lane, state, plan.seal);
-          this.due = true;
+          if (await this.seal(lane, state, plan.seal)) this.due = true;
+          else waitMs = Math.min(waitMs, NO_ROOM_WAIT_MS);
         } else {
           waitMs = Math.min(waitMs, plan.waitMs);
         }
@@ -218,7 +222,8 @@ export class Sealer {
     }
   }
 
-  private async seal(lane: number, state: LaneState, count: number): Promise<void> {
+  /** False if there is no room on the disk: nothing was sealed. */
+  private async seal(lane: number, state: LaneState, count: number): Promise<boolean> {
     const { store, digest, log, termOf, onSealed } = this.deps;
     const number = (state.last?.header.number ?? 0n) + 1n;
     const { bytes, messages, ...hashes } = await digest({ lane, number, firstSequence: state.nextSequence, count });
@@ -237,12 +242,21 @@ export class Sealer {
     const batch: SealedBatch = { header, batchHash: batchHash(header), bytes, messages };
     // A crash before this leaves the entries unsealed, and the next start seals them again, perhaps cut elsewhere:
     // nobody was told of this batch. A crash after it leaves a batch that the poster finds.
-    await store.appendBatch(batch);
+    try {
+      await store.appendBatch(batch);
+    } catch (error) {
+      if (!(error instanceof StoreFullError)) throw error;
+      if (!this.noRoom) log.error('store.full', { message: error.message });
+      this.noRoom = true;
+      return false;
+    }
+    this.noRoom = false;
     state.last = batch;
     state.nextSequence += BigInt(count);
     state.bundleBytes.splice(0, count);
     state.seenAt.splice(0, count);
     log.info('batch.sealed', { lane, number, count, messages, bytes });
     onSealed(batch);
+    return true;
   }
 }
