@@ -194,6 +194,9 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
       const deadline = performance.now() + (valid.wait ?? 0) * 1_000;
       let wake = () => {};
       let woken = false;
+      const { signal } = context.req.raw;
+      const onAbort = () => wake();
+      signal.addEventListener('abort', onAbort);
       const unwatch = live.watch(store.topicKey(topic), () => {
         woken = true;
         wake();
@@ -204,11 +207,10 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
           query = { ...query, after: page.next };
           page = await reader.page(query);
           const leftMs = deadline - performance.now();
-          if (page.messages.length > 0 || leftMs <= 0 || live.ended || context.req.raw.signal.aborted) break;
+          if (page.messages.length > 0 || leftMs <= 0 || live.ended || signal.aborted) break;
           if (!woken) {
             await new Promise<void>((resolve) => {
               const timer = setTimeout(resolve, leftMs);
-              context.req.raw.signal.addEventListener('abort', () => wake(), { once: true });
               wake = () => {
                 clearTimeout(timer);
                 resolve();
@@ -219,6 +221,7 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
         }
       } finally {
         unwatch();
+        signal.removeEventListener('abort', onAbort);
       }
     }
     return context.json({ messages: page.messages.map(messageToJson), next: String(page.next) } as never);
