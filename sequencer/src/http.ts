@@ -282,7 +282,7 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
       ETag: etag,
       'Cache-Control': batch.status === 'finalized' ? 'public, max-age=31536000, immutable' : 'no-cache',
     };
-    if (context.req.header('if-none-match') === etag) return new Response(null, { status: 304, headers }) as never;
+    if (namesEtag(context.req.header('if-none-match'), etag)) return new Response(null, { status: 304, headers }) as never;
     const ifRange = context.req.header('if-range');
     const range = ifRange === undefined || ifRange === etag ? context.req.header('range') : undefined;
     const found = parseRange(range, batch.bytes);
@@ -462,6 +462,10 @@ const batchToJson = (batch: BatchRecord) => ({
   bytes: batch.bytes,
   messages: batch.messages,
 });
+
+/** RFC 9110 §13.1.2: weakly compared, because proxies that compress make entity tags weak. */
+const namesEtag = (ifNoneMatch: string | undefined, etag: string): boolean =>
+  (ifNoneMatch ?? '').split(',').some((given) => ['*', etag, `W/${etag}`].includes(given.trim()));
 
 /**
  * One range of RFC 9110 §14, half open; the whole file for anything else than one range of bytes; undefined for a range
