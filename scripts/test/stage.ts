@@ -1,6 +1,8 @@
+import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
 import { type Acknowledged, checkAcknowledged, type Verdict } from '../acknowledged.js';
 import { l1Client } from '../deployment.js';
@@ -135,3 +137,39 @@ export async function startLoad(
 
 /** Nothing lost, nothing doubled, everything provable. */
 export const SOUND = { lost: 0, unprovable: 0, doubled: 0, complaints: [] };
+
+const SEALPOST = fileURLToPath(new URL('../../client/bin/sealpost.js', import.meta.url));
+
+/** Runs the command line against a network's folder, with a home of its own. */
+export async function sealpost(
+  network: Network,
+  args: readonly string[],
+  { input = '' }: { input?: string } = {},
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const home = join(network.folder.path, 'home');
+  const child = spawn(process.execPath, [SEALPOST, '--data', network.folder.path, ...args], {
+    env: { PATH: process.env.PATH, HOME: home, XDG_CONFIG_HOME: home, XDG_DATA_HOME: home, XDG_STATE_HOME: home },
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  child.stdin.end(input);
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  return { code, stdout, stderr };
+}
+
+/** The whole log, re-derived from the L1 and the batch files: what `sealpost audit` finds. */
+export async function audit(
+  network: Network,
+): Promise<{ clean: boolean; mismatchCount: number; entries: number; messages: number }> {
+  const { code, stdout, stderr } = await sealpost(network, ['audit', '--json']);
+  const last = stdout.trim().split('\n').at(-1) ?? '';
+  if (code !== 0) throw new Error(`audit ended with ${code}: ${stderr}${stdout}`);
+  return (JSON.parse(last) as { data: { clean: boolean; mismatchCount: number; entries: number; messages: number } }).data;
+}
