@@ -225,6 +225,7 @@ export class Sequencer {
     if (signed.length === 0) return;
     try {
       await this.deps.store.appendGroups([], signed);
+      this.deps.book.saved(signed);
     } catch (error) {
       // No room: the signatures are made anew after the next start, which is no offence (§7).
       if (!(error instanceof StoreFullError)) throw error;
