@@ -13,7 +13,6 @@ import {
   toHex,
   typedDataDigest,
   verifyLane,
-  viewTree,
 } from '@sealpost/prover';
 import type { Thread } from './threads.js';
 
@@ -55,13 +54,18 @@ export interface VerifierData {
 export interface Primitives {
   readonly hash: Sha256;
   readonly recover: Recover;
+  readonly messagesRoot: (view: BundleView) => Uint8Array;
 }
 
 /**
  * Judges every bundle of a body by all that depends on nothing but its bytes (§6): form, sizes, lane, signature, in this
  * order. Never throws for what a sender sent.
  */
-export function verifyBody(body: Body, { separator, laneCount }: VerifierData, { hash, recover }: Primitives): VerifiedBody {
+export function verifyBody(
+  body: Body,
+  { separator, laneCount }: VerifierData,
+  { hash, recover, messagesRoot }: Primitives,
+): VerifiedBody {
   const count = body.bounds.length / 2;
   const hashes = new Uint8Array(64 * count);
   const verdicts: Verdict[] = [];
@@ -71,7 +75,7 @@ export function verifyBody(body: Body, { separator, laneCount }: VerifierData, {
     try {
       const view = readBundle(bytes);
       verifyLane(view, laneCount);
-      const structHash = bundleStructHash(fieldsOf(view, toHex(viewTree(view, hash).root)));
+      const structHash = bundleStructHash(fieldsOf(view, toHex(messagesRoot(view))));
       verifySender(view, typedDataDigest(separator, structHash), recover);
       hashes.set(structHash, 64 * index);
       hashes.set(bundleHash(view.sender, structHash, view.signature, hash), 64 * index + 32);

@@ -19,8 +19,9 @@ import {
   viewTree,
 } from '@sealpost/prover';
 import secp256k1 from 'secp256k1';
-import { nativeRecover, nativeSha256 } from '../src/adapters/native.js';
+import { nativePrimitives, nativeSha256 } from '../src/adapters/native.js';
 import { submissionOfFrames } from '../src/admission.js';
+import type { Store } from '../src/ports.js';
 import { type VerifiedBody, verifyBody } from '../src/verifier.js';
 
 /** The chain and contract of every test that has no L1. */
@@ -96,6 +97,21 @@ const withSignature = (bundle: Bundle, structHash: Uint8Array, signature: Hex): 
   };
 };
 
+/** Two topics that share a key in this store: among a million, a few do by chance. */
+export function collidingTopics(store: Pick<Store, 'topicKey'>): [Hex, Hex] {
+  const byKey = new Map<number, Hex>();
+  for (let at = 0; at < 10_000_000; at++) {
+    // Two words that differ: topics that differ in one only never share a key.
+    const words = [at, Math.imul(at, 0x9e3779b1) >>> 0].map((word) => word.toString(16).padStart(16, '0'));
+    const topic: Hex = `0x${words.join('').padStart(64, '0')}`;
+    const key = store.topicKey(topic);
+    const other = byKey.get(key);
+    if (other !== undefined) return [other, topic];
+    byKey.set(key, topic);
+  }
+  throw new Error('no two topics share a key');
+}
+
 /** The same bundle with something wrong about its signature. */
 export const SIGNATURE_FAULTS: Readonly<Record<string, (signature: Hex) => Hex>> = {
   'high s': (signature) => {
@@ -124,5 +140,5 @@ export function verified(laneCount: number, ...bundles: readonly SignedBundle[])
   const { body } = submissionOfFrames(frames(...bundles));
   if (body === undefined) throw new Error('expected a body with bundles');
   const data = { separator: domainSeparator(DOMAIN), laneCount };
-  return verifyBody(body, data, { hash: nativeSha256, recover: nativeRecover });
+  return verifyBody(body, data, nativePrimitives);
 }

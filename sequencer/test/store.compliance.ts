@@ -6,7 +6,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { nativeSha256 } from '../src/adapters/native.js';
 import type { CommitGroup, Commitment, FullEntry, Genesis, Place, SealedBatch, SendRecord, Store } from '../src/ports.js';
 import { treeOfEntries } from '../src/receipts.js';
-import { Account, type BundleOptions, message, type SignedBundle, topicOf } from './bundles.js';
+import { Account, type BundleOptions, collidingTopics, message, type SignedBundle, topicOf } from './bundles.js';
 import { blockAt, genesisOf } from './pipeline.js';
 
 /** A way to make and open stores, and to do to one what only its adapter knows how to. */
@@ -17,8 +17,6 @@ export interface StoreFactory {
   makeNewer(path: string): void;
   /** Takes the genesis out of a closed store. */
   removeGenesis(path: string): void;
-  /** In a closed store, makes every message found under one topic key be found under another as well as under its own. */
-  collide(path: string, from: number, to: number): void;
 }
 
 const hashOf = (text: string): Hex => toHex(nativeSha256(new TextEncoder().encode(text)));
@@ -443,15 +441,48 @@ export function storeCompliance(name: string, factory: StoreFactory): void {
     });
 
     test('topics that share a key are found together, in order', async () => {
+      const store = await create(1);
+      const [one, other] = collidingTopics(store);
+      const messages = [one, other, red, other, one].map((topic) => message(topic, ''));
+      await store.appendGroups([groupOf(0, 0n, [ALICE.sign({ messages })])], []);
+      expect(store.placesOf(one, 0, undefined, 100).map(({ index }) => index)).toEqual([0, 1, 3, 4]);
+      expect(store.placesOf(other, 0, { sequence: 0n, index: 0 }, 2).map(({ index }) => index)).toEqual([1, 3]);
+    });
+
+    test('many messages: the same places while runs are made and merged, and after loading', async () => {
       const path = newPath();
       const store = await create(1, path);
-      await store.appendGroups([groupOf(0, 0n, [ALICE.sign({ messages: mixed })])], []);
-      const [from, to] = [store.topicKey(blue), store.topicKey(red)];
+      const topics = Array.from({ length: 50 }, (_, at) => topicOf(`topic ${at}`, 0, 1));
+      const expected = new Map(topics.map((topic): [Hex, number[]] => [topic, []]));
+      // Enough for a merge of eight runs of 65,536, and a tail. The store does not look at signatures.
+      const [signed] = [ALICE.sign({ messages: Array.from({ length: 4_096 }, () => message(red, '')) })];
+      const [from, half] = [signed.bytes.length - 65 - 37 * 4_096, 64];
+      for (let sequence = 0; sequence < 2 * half + 9; sequence++) {
+        const bytes = signed.bytes.slice();
+        for (let index = 0; index < 4_096; index++) {
+          const topic = topics[(sequence * 7 + index * index) % 50] as Hex;
+          bytes.set(Buffer.from(topic.slice(2), 'hex'), from + 37 * index + 5);
+          expected.get(topic)?.push(sequence * 4_096 + index);
+        }
+        const bundle = { ...signed.bundle, nonce: BigInt(sequence) * 4_096n };
+        await store.appendGroups([groupOf(0, BigInt(sequence), [{ ...signed, bundle, bytes }])], []);
+        if (sequence === half) check(store, sequence + 1);
+      }
+      check(store, 2 * half + 9);
       await close(store);
-      factory.collide(path, from, to);
-      const loaded = await load(path);
-      expect(loaded.placesOf(red, 0, undefined, 100).map(({ index }) => index)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
-      expect(loaded.placesOf(red, 0, { sequence: 0n, index: 2 }, 2).map(({ index }) => index)).toEqual([3, 4]);
+      check(await load(path), 2 * half + 9);
+
+      function check(read: Store, sequences: number): void {
+        for (const [topic, all] of expected) {
+          const places = all.filter((place) => place < sequences * 4_096);
+          const numbers = (found: readonly Place[]) => found.map((place) => Number(place.sequence) * 4_096 + place.index);
+          expect(numbers(read.placesOf(topic, 0, undefined, 1e6))).toEqual(places);
+          const middle = places[places.length >> 1] as number;
+          const after = { sequence: BigInt(middle >> 12), index: middle & 4_095 };
+          expect(numbers(read.placesOf(topic, 0, after, 10))).toEqual(places.slice((places.length >> 1) + 1).slice(0, 10));
+        }
+        expect(read.placesOf(topicOf('never', 0, 1), 0, undefined, 10)).toEqual([]);
+      }
     });
   });
 

@@ -20,12 +20,6 @@ storeCompliance('SqliteStore', {
   load: loadStore,
   makeNewer: (path) => change(path, 'PRAGMA user_version = 999'),
   removeGenesis: (path) => change(path, 'DELETE FROM genesis'),
-  collide: (path, from, to) =>
-    change(
-      path,
-      `INSERT INTO messages (topic_key, position, message_index)
-       SELECT ${to}, position, message_index FROM messages WHERE topic_key = ${from}`,
-    ),
 });
 
 test('the database is in WAL mode, and every commit is synced', async () => {

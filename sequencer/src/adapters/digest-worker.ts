@@ -1,8 +1,8 @@
 import SqliteDatabase from 'better-sqlite3';
 import { type DigestRequest, digestBatch } from '../sealer.js';
 import { serveThread } from '../threads.js';
+import { entryPages } from './entries.js';
 import { nativeSha256 } from './native.js';
-import { entryPages } from './sqlite.js';
 
 /** Digests batches over a reading connection of its own. */
 serveThread(({ path }: { path: string }) => {

@@ -1,9 +1,9 @@
-import { hash } from 'node:crypto';
 import type { Database } from 'better-sqlite3';
+import type { TopicSalt } from '../topics.js';
 
 /**
  * The numbered migrations, oldest first; `user_version` counts those that were applied. One stage writes each table:
- * sequencer → entries, messages, groups; sealer → batches; follower → l1_blocks, commitments; poster → sends.
+ * sequencer → entries, topic_*, groups; sealer → batches; follower → l1_blocks, commitments; poster → sends.
  */
 const MIGRATIONS = [
   `CREATE TABLE genesis (
@@ -21,10 +21,14 @@ const MIGRATIONS = [
    ) STRICT;
    CREATE UNIQUE INDEX entries_by_nonce ON entries (sender, lane, nonce) WHERE void = 0;
 
-   CREATE TABLE messages (
-     topic_key INTEGER NOT NULL, position INTEGER NOT NULL, message_index INTEGER NOT NULL,
-     PRIMARY KEY (topic_key, position, message_index)
-   ) STRICT, WITHOUT ROWID;
+   -- The topic index (topics.ts). Pages of a run that has no row in topic_runs are being written or being dropped: its id is
+   -- in topic_litter then, and the next start drops them.
+   CREATE TABLE topic_runs (
+     id INTEGER PRIMARY KEY, lane INTEGER NOT NULL, level INTEGER NOT NULL,
+     first_place INTEGER NOT NULL, end_place INTEGER NOT NULL, fences BLOB NOT NULL
+   ) STRICT;
+   CREATE TABLE topic_pages (id INTEGER PRIMARY KEY, postings BLOB NOT NULL) STRICT;
+   CREATE TABLE topic_litter (run INTEGER PRIMARY KEY) STRICT;
 
    CREATE TABLE groups (
      position INTEGER PRIMARY KEY, count INTEGER NOT NULL, root BLOB NOT NULL, include_by INTEGER, signature BLOB
@@ -68,6 +72,10 @@ export function migrate(database: Database): void {
   })();
 }
 
+/** The database's own secret for topic keys. */
+export const saltOf = (database: Database): TopicSalt =>
+  new Uint32Array(new Uint8Array(database.prepare('SELECT topic_salt FROM genesis').pluck().get() as Buffer).buffer);
+
 /** Settings that last as long as a connection. WAL lasts as long as the file. */
 export function configure(database: Database): void {
   database.pragma('journal_mode = WAL');
@@ -88,14 +96,3 @@ export function positionOf(lane: number, sequence: bigint): number {
 
 export const laneOf = (position: number): number => Math.floor(position / SEQUENCES);
 export const sequenceOf = (position: number): bigint => BigInt(position % SEQUENCES);
-
-/**
- * 52 bits of SHA-256(salt ‖ topic). The salt is the database's own, so that nobody can choose topics that share a key;
- * by chance, two among a billion topics may, and readers compare the topics themselves.
- */
-export function topicKeyOf(salt: Uint8Array, topic: Uint8Array): number {
-  const digest = hash('sha256', Buffer.concat([salt, topic]), 'binary');
-  let key = 0;
-  for (let at = 0; at < 6; at++) key = key * 256 + digest.charCodeAt(at);
-  return key * 16 + (digest.charCodeAt(6) & 15);
-}

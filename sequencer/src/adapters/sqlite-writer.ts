@@ -1,8 +1,10 @@
-import { fromHex, messageBytes, readBundle } from '@sealpost/prover';
+import { fromHex } from '@sealpost/prover';
 import SqliteDatabase from 'better-sqlite3';
 import type { CommitGroup, L1Step, SealedBatch, SendRecord, SignedStatement } from '../ports.js';
 import { type Answer, serveThread } from '../threads.js';
-import { configure, positionOf, topicKeyOf } from './schema.js';
+import type { Run, TopicSalt } from '../topics.js';
+import { configure, positionOf, saltOf } from './schema.js';
+import { concatDoubles, PAGES_A_RUN, postingsOf } from './topic-index.js';
 
 /** What the writer's thread is asked to make durable: the writing half of `Store`. */
 export type Write =
@@ -11,6 +13,12 @@ export type Write =
   | { readonly kind: 'l1'; readonly step: L1Step }
   | { readonly kind: 'send'; readonly send: SendRecord }
   | { readonly kind: 'forget'; readonly transactionHashes: readonly string[] }
+  /** A run of the topic index with its pages, in place of others; their pages, and pages already there, are litter or not. */
+  | { readonly kind: 'run'; readonly run: Run; readonly pages: readonly Uint8Array[]; readonly replaces: readonly number[] }
+  /** Some pages of a run that has no row yet. */
+  | { readonly kind: 'pages'; readonly run: number; readonly firstPage: number; readonly pages: readonly Uint8Array[] }
+  /** Drops some pages of a run that is litter; answers whether there are more. */
+  | { readonly kind: 'litter'; readonly run: number }
   | { readonly kind: 'close' };
 
 export interface WriterData {
@@ -18,6 +26,9 @@ export interface WriterData {
   /** Test hook of the disk-full day: SQLite's own page limit, 0 for none. */
   readonly maxPages: number;
 }
+
+// A page is five of SQLite's: dropping this many dirties a few hundred.
+const DROPPED_PAGES = 64;
 
 /**
  * Every durable write of the process happens here, one transaction each, in the order of the calls. The thread exists
@@ -27,13 +38,12 @@ serveThread(({ path, maxPages }: WriterData) => {
   const database = new SqliteDatabase(path, { fileMustExist: true });
   configure(database);
   if (maxPages > 0) database.pragma(`max_page_count = ${maxPages}`);
-  const salt = database.prepare('SELECT topic_salt FROM genesis').pluck().get() as Buffer;
+  const salt: TopicSalt = saltOf(database);
 
   const insertEntry = database.prepare(
     `INSERT INTO entries (position, lane, void, previous, accepted_at, sender, nonce, count, struct_hash, bundle_hash, bundle)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
-  const insertMessage = database.prepare('INSERT INTO messages (topic_key, position, message_index) VALUES (?, ?, ?)');
   const insertGroup = database.prepare('INSERT INTO groups (position, count, root) VALUES (?, ?, ?)');
   const signGroup = database.prepare('UPDATE groups SET include_by = ?, signature = ? WHERE position = ?');
   const insertBatch = database.prepare(
@@ -54,7 +64,7 @@ serveThread(({ path, maxPages }: WriterData) => {
   const forgetSend = database.prepare('DELETE FROM sends WHERE transaction_hash = ?');
 
   const appendGroups = database.transaction((groups: readonly CommitGroup[], signed: readonly SignedStatement[]) => {
-    const keys: number[] = [];
+    const keys: Float64Array[] = [];
     for (const group of groups) {
       for (const entry of group.entries) {
         const position = positionOf(entry.lane, entry.sequence);
@@ -71,20 +81,14 @@ serveThread(({ path, maxPages }: WriterData) => {
           entry.bundleHash,
           entry.bundle,
         );
-        if (entry.void !== 0) continue;
-        const view = readBundle(entry.bundle);
-        for (let index = 0; index < view.count; index++) {
-          const key = topicKeyOf(salt, messageBytes(view, index).subarray(1, 33));
-          insertMessage.run(key, position, index);
-          keys.push(key);
-        }
+        keys.push(postingsOf(salt, entry).keys);
       }
       insertGroup.run(positionOf(group.lane, group.firstSequence), group.entries.length, fromHex(group.root));
     }
     for (const { lane, firstSequence, includeBy, signature } of signed) {
       signGroup.run(Number(includeBy), fromHex(signature), positionOf(lane, firstSequence));
     }
-    return keys;
+    return concatDoubles(keys);
   });
 
   const appendBatch = database.transaction(({ header, batchHash, bytes, messages }: SealedBatch) => {
@@ -144,11 +148,57 @@ serveThread(({ path, maxPages }: WriterData) => {
     for (const transactionHash of transactionHashes) forgetSend.run(fromHex(transactionHash));
   });
 
+  const insertRun = database.prepare(
+    'INSERT INTO topic_runs (id, lane, level, first_place, end_place, fences) VALUES (?, ?, ?, ?, ?, ?)',
+  );
+  const deleteRun = database.prepare('DELETE FROM topic_runs WHERE id = ?');
+  const insertPage = database.prepare('INSERT INTO topic_pages (id, postings) VALUES (?, ?)');
+  const deletePages = database.prepare(
+    'DELETE FROM topic_pages WHERE id IN (SELECT id FROM topic_pages WHERE id >= ? AND id < ? LIMIT ?)',
+  );
+  const insertLitter = database.prepare('INSERT OR IGNORE INTO topic_litter (run) VALUES (?)');
+  const deleteLitter = database.prepare('DELETE FROM topic_litter WHERE run = ?');
+
+  const insertPages = (run: number, firstPage: number, pages: readonly Uint8Array[]) => {
+    pages.forEach((page, index) => {
+      insertPage.run(run * PAGES_A_RUN + firstPage + index, page);
+    });
+  };
+
+  const addPages = database.transaction((run: number, firstPage: number, pages: readonly Uint8Array[]) => {
+    insertLitter.run(run);
+    insertPages(run, firstPage, pages);
+  });
+
+  const addRun = database.transaction((run: Run, pages: readonly Uint8Array[], replaces: readonly number[]) => {
+    insertPages(run.id, 0, pages);
+    insertRun.run(
+      run.id,
+      run.lane,
+      run.level,
+      run.firstPlace,
+      run.endPlace,
+      Buffer.from(run.fences.buffer, run.fences.byteOffset, run.fences.byteLength),
+    );
+    deleteLitter.run(run.id);
+    for (const id of replaces) {
+      deleteRun.run(id);
+      insertLitter.run(id);
+    }
+  });
+
+  const dropPages = database.transaction((run: number): boolean => {
+    const { changes } = deletePages.run(run * PAGES_A_RUN, (run + 1) * PAGES_A_RUN, DROPPED_PAGES);
+    if (changes === DROPPED_PAGES) return true;
+    deleteLitter.run(run);
+    return false;
+  });
+
   return (write: Write): Answer => {
     switch (write.kind) {
       case 'groups': {
-        const keys = Float64Array.from(appendGroups(write.groups, write.signed));
-        return { value: keys, transfer: [keys.buffer] };
+        const keys = appendGroups(write.groups, write.signed);
+        return { value: keys, transfer: [keys.buffer as ArrayBuffer] };
       }
       case 'batch':
         return { value: appendBatch(write.batch) };
@@ -158,6 +208,12 @@ serveThread(({ path, maxPages }: WriterData) => {
         return { value: recordSend(write.send) };
       case 'forget':
         return { value: forgetSends(write.transactionHashes) };
+      case 'run':
+        return { value: addRun(write.run, write.pages, write.replaces) };
+      case 'pages':
+        return { value: addPages(write.run, write.firstPage, write.pages) };
+      case 'litter':
+        return { value: dropPages(write.run) };
       case 'close':
         return { value: database.close() && undefined };
     }

@@ -21,13 +21,25 @@ import {
   StoreOpenError,
 } from '../ports.js';
 import { Thread, ThreadError } from '../threads.js';
-import { configure, laneOf, migrate, positionOf, SCHEMA_VERSION, sequenceOf, topicKeyOf } from './schema.js';
+import { SALT_WORDS } from '../topics.js';
+import { ENTRY, type EntryRow, entryPages, toEntry } from './entries.js';
+import { configure, laneOf, migrate, positionOf, SCHEMA_VERSION, saltOf, sequenceOf } from './schema.js';
 import type { Write, WriterData } from './sqlite-writer.js';
+import { placeNumber, TopicIndex } from './topic-index.js';
 
 export interface StoreOptions {
   /** The most pages of 4 KiB that the database may grow to; 0 for no limit but the disk's. */
   readonly maxPages?: number;
+  /** The topic index could not be kept: the process must end and load again. By default the error is thrown to nobody. */
+  readonly onFatal?: (error: Error) => void;
 }
+
+/** As an uncaught error, because nobody waits for what failed. */
+const rethrow = (error: Error): void => {
+  queueMicrotask(() => {
+    throw error;
+  });
+};
 
 /**
  * Makes an empty database for one chain and one contract, and opens it.
@@ -48,7 +60,7 @@ export async function createStore(path: string, genesis: Genesis, options: Store
         migrate(database);
         database
           .prepare('INSERT INTO genesis (id, chain_id, settlement, lane_count, signer, topic_salt) VALUES (1, ?, ?, ?, ?, ?)')
-          .run(String(genesis.chainId), genesis.settlement, genesis.laneCount, genesis.signer, randomBytes(16));
+          .run(String(genesis.chainId), genesis.settlement, genesis.laneCount, genesis.signer, randomBytes(4 * SALT_WORDS));
       })();
     } finally {
       database.close();
@@ -142,29 +154,14 @@ function makeFolder(folder: string): void {
   mkdirSync(folder);
 }
 
-function open(path: string, lock: Database, { maxPages = 0 }: StoreOptions): SqliteStore {
+function open(path: string, lock: Database, { maxPages = 0, onFatal = rethrow }: StoreOptions): SqliteStore {
   // Not opened read-only: closed last, it folds the WAL into the database, and an orderly end leaves one file to copy.
   const reader = new SqliteDatabase(path, { fileMustExist: true });
   reader.pragma('query_only = ON');
   reader.pragma('cache_size = -65536');
   const writer = new Thread(new URL('./sqlite-writer.js', import.meta.url), { path, maxPages } satisfies WriterData);
-  return new SqliteStore(path, lock, reader, writer);
-}
-
-const ENTRY = 'position, void, previous, accepted_at, sender, nonce, count, struct_hash, bundle_hash, length(bundle) AS bytes';
-
-interface EntryRow {
-  position: number;
-  void: 0 | 1;
-  previous: number;
-  accepted_at: number;
-  sender: Buffer;
-  nonce: number;
-  count: number;
-  struct_hash: Buffer;
-  bundle_hash: Buffer;
-  bytes: number;
-  bundle: Buffer;
+  const indexer = new Thread(new URL('./index-worker.js', import.meta.url), { path });
+  return new SqliteStore(path, lock, reader, writer, indexer, onFatal);
 }
 
 interface BatchRow {
@@ -195,7 +192,7 @@ interface CommitmentRow {
 /** `Store` over one SQLite file in WAL mode: a thread that writes, and a connection that reads what is committed. */
 class SqliteStore implements Store {
   readonly genesis: Genesis;
-  private readonly salt: Uint8Array;
+  private readonly topics: TopicIndex;
   private readonly statements;
 
   constructor(
@@ -203,6 +200,8 @@ class SqliteStore implements Store {
     private readonly lock: Database,
     private readonly reader: Database,
     private readonly writer: Thread,
+    private readonly indexer: Thread,
+    onFatal: (error: Error) => void,
   ) {
     const row = reader.prepare('SELECT * FROM genesis').get() as Record<string, string | number | Buffer>;
     this.genesis = {
@@ -211,7 +210,7 @@ class SqliteStore implements Store {
       laneCount: row.lane_count as number,
       signer: row.signer as Hex,
     };
-    this.salt = row.topic_salt as Buffer;
+    this.topics = new TopicIndex(reader, saltOf(reader), this.genesis.laneCount, indexer, (write) => this.write(write), onFatal);
     const inLane = 'position >= ? AND position < ?';
     this.statements = {
       tail: reader.prepare(`SELECT position, accepted_at FROM entries WHERE ${inLane} ORDER BY position DESC LIMIT 1`),
@@ -224,10 +223,6 @@ class SqliteStore implements Store {
       entry: reader.prepare(`SELECT ${ENTRY}, bundle FROM entries WHERE position = ?`),
       entries: reader.prepare(`SELECT ${ENTRY} FROM entries WHERE ${inLane} ORDER BY position LIMIT ?`),
       groupOf: reader.prepare('SELECT * FROM groups WHERE position <= ? ORDER BY position DESC LIMIT 1'),
-      placesOf: reader.prepare(
-        `SELECT position, message_index FROM messages
-         WHERE topic_key = ? AND (position, message_index) > (?, ?) AND position < ? ORDER BY position, message_index LIMIT ?`,
-      ),
       batch: reader.prepare('SELECT * FROM batches WHERE lane = ? AND number = ?'),
       batchOf: reader.prepare(
         'SELECT * FROM batches WHERE lane = ? AND first_sequence <= ? ORDER BY first_sequence DESC LIMIT 1',
@@ -246,7 +241,24 @@ class SqliteStore implements Store {
   async appendGroups(groups: readonly CommitGroup[], signed: readonly SignedStatement[]): Promise<Float64Array> {
     const buffers = new Set<ArrayBuffer>();
     for (const group of groups) for (const { bundle } of group.entries) buffers.add(bundle.buffer as ArrayBuffer);
-    return this.write<Float64Array>({ kind: 'groups', groups, signed }, [...buffers]);
+    const keys = await this.write<Float64Array>({ kind: 'groups', groups, signed }, [...buffers]);
+    let at = 0;
+    for (const { lane, entries } of groups) {
+      const start = at;
+      const places = new Float64Array(entries.reduce((sum, entry) => sum + (entry.void === 0 ? entry.count : 0), 0));
+      for (const { void: isVoid, sequence, count } of entries) {
+        if (isVoid !== 0) continue;
+        const first = placeNumber({ sequence, index: 0 });
+        for (let index = 0; index < count; index++) places[at++ - start] = first + index;
+      }
+      this.topics.added(
+        lane,
+        keys.subarray(start, at),
+        places,
+        entries.reduce((sum, { bytes }) => sum + bytes, 0),
+      );
+    }
+    return keys;
   }
 
   tail(lane: number): { nextSequence: bigint; acceptedAt: bigint } {
@@ -292,17 +304,11 @@ class SqliteStore implements Store {
   }
 
   topicKey(topic: Hex): number {
-    return topicKeyOf(this.salt, fromHex(topic, 32));
+    return this.topics.keyOf(topic);
   }
 
   placesOf(topic: Hex, lane: number, after: Place | undefined, limit: number): Place[] {
-    const [start, end] = laneBounds(lane);
-    const position = after === undefined ? start : positionOf(lane, after.sequence);
-    const rows = this.statements.placesOf.all(this.topicKey(topic), position, after?.index ?? -1, end, limit) as {
-      position: number;
-      message_index: number;
-    }[];
-    return rows.map((row) => ({ sequence: sequenceOf(row.position), index: row.message_index }));
+    return this.topics.placesOf(topic, lane, after, limit);
   }
 
   entryPages(lane: number, firstSequence: bigint, count: number): Generator<FullEntry[]> {
@@ -398,9 +404,10 @@ class SqliteStore implements Store {
 
   async close(): Promise<void> {
     try {
+      await this.topics.close();
       await this.write({ kind: 'close' });
     } finally {
-      await this.writer.terminate();
+      await Promise.all([this.writer.terminate(), this.indexer.terminate()]);
       this.reader.close();
       this.lock.close();
     }
@@ -417,49 +424,6 @@ class SqliteStore implements Store {
       throw error;
     }
   }
-}
-
-// One page is copied out of SQLite at a time.
-const PAGE_BYTES = 4_194_304;
-
-/** Entries with their bundles, `count` of them from `firstSequence` on, a page of a few MiB at a time. */
-export function* entryPages(
-  database: Database,
-  { lane, firstSequence, count }: { lane: number; firstSequence: bigint; count: number },
-): Generator<FullEntry[]> {
-  const statement = database.prepare(
-    `SELECT ${ENTRY}, bundle FROM entries WHERE position >= ? AND position < ? ORDER BY position`,
-  );
-  const end = positionOf(lane, firstSequence + BigInt(count));
-  let from = positionOf(lane, firstSequence);
-  while (from < end) {
-    const page: FullEntry[] = [];
-    let bytes = 0;
-    for (const row of statement.iterate(from, end) as IterableIterator<EntryRow>) {
-      page.push({ ...toEntry(row), bundle: row.bundle });
-      bytes += row.bytes;
-      from = row.position + 1;
-      if (bytes >= PAGE_BYTES) break;
-    }
-    if (page.length === 0) return;
-    yield page;
-  }
-}
-
-function toEntry(row: EntryRow): Entry {
-  return {
-    lane: laneOf(row.position),
-    sequence: sequenceOf(row.position),
-    void: row.void,
-    previous: BigInt(row.previous),
-    acceptedAt: BigInt(row.accepted_at),
-    sender: toHex(row.sender),
-    nonce: BigInt(row.nonce),
-    count: row.count,
-    structHash: row.struct_hash,
-    bundleHash: row.bundle_hash,
-    bytes: row.bytes,
-  };
 }
 
 const entryOf = (row: unknown): Entry | undefined => (row === undefined ? undefined : toEntry(row as EntryRow));

@@ -1,0 +1,218 @@
+/**
+ * The topic index: where the messages of a topic are. One row a message in a B-tree would dirty another page for every
+ * message, and that write amplification, not CPU, is what such an index costs. So the index is kept in *runs*: each holds
+ * the messages of a contiguous stretch of a lane, sorted by topic key, and is written once, front to back. Runs of a
+ * size are merged into one of the next size, so that a reader asks few of them. What is in no run yet is the *tail*, in
+ * memory; after a crash it is read again from the log.
+ *
+ * A *place* is a message's position in its lane as one number: sequence × 4,096 + index. A *key* is 36 bits of a salted
+ * hash of the topic; two topics may share one, and readers compare the topics themselves.
+ */
+
+/** Keys and places side by side: `keys[i]` is at `places[i]`. */
+export interface Postings {
+  readonly keys: Float64Array;
+  readonly places: Float64Array;
+}
+
+/** A sorted run as it is stored, without its pages. */
+export interface Run {
+  readonly id: number;
+  readonly lane: number;
+  /** 0 for a run made of the tail, one more with each merge. */
+  readonly level: number;
+  /** Half open: every message of the lane in here is in this run. */
+  readonly firstPlace: number;
+  readonly endPlace: number;
+  /** First key of each page. */
+  readonly fences: Float64Array;
+}
+
+/** Postings a page: 16 KiB. */
+export const PAGE_POSTINGS = 1_024;
+/** Postings of the tail that make a run. */
+export const TAIL_POSTINGS = 65_536;
+/** Runs of a level that are merged into one of the next. */
+export const FANOUT = 8;
+
+const KEY_BITS = 36;
+export const KEYS = 2 ** KEY_BITS;
+
+/** A database's own secret, so that nobody can choose topics that share a key: 64 bytes. */
+export type TopicSalt = Uint32Array;
+export const SALT_WORDS = 16;
+
+/**
+ * The key of the topic whose 32 bytes start at `at`. A keyed mixing of words, not a digest: it is made for every message,
+ * and what it guards against is only a slow page for those who share a key. 30 ns, where SHA-256 takes 400.
+ */
+export function topicKey(salt: TopicSalt, bytes: Uint8Array, at: number): number {
+  let high = salt[0] as number;
+  let low = salt[8] as number;
+  for (let word = 0; word < 8; word++) {
+    const from = at + 4 * word;
+    const value =
+      ((bytes[from] as number) << 24) |
+      ((bytes[from + 1] as number) << 16) |
+      ((bytes[from + 2] as number) << 8) |
+      (bytes[from + 3] as number);
+    high = Math.imul(high ^ value, (salt[word] as number) | 1);
+    high ^= high >>> 15;
+    low = Math.imul(low ^ value, (salt[8 + word] as number) | 1);
+    low ^= low >>> 13;
+  }
+  return (high >>> 0) * 2 ** (KEY_BITS - 32) + ((low >>> 7) & (2 ** (KEY_BITS - 32) - 1));
+}
+
+/** Sorts postings that are in order of place by (key, place). At most 131,072: more do not fit the sort's numbers. */
+export function sortPostings({ keys, places }: Postings): Postings {
+  // Key above ordinal in one double of 53 bits: the typed array's own sort is ten times faster than one with a comparator.
+  const ordinals = 2 ** (53 - KEY_BITS);
+  if (keys.length > ordinals) throw new RangeError(`expected at most ${ordinals} postings, got ${keys.length}`);
+  const packed = new Float64Array(keys.length);
+  for (let at = 0; at < keys.length; at++) packed[at] = (keys[at] as number) * ordinals + at;
+  packed.sort();
+  const sorted = { keys: new Float64Array(keys.length), places: new Float64Array(keys.length) };
+  for (let at = 0; at < packed.length; at++) {
+    const value = packed[at] as number;
+    sorted.keys[at] = Math.floor(value / ordinals);
+    sorted.places[at] = places[value % ordinals] as number;
+  }
+  return sorted;
+}
+
+/** Cuts sorted postings into pages; the last may be shorter. */
+export function* pagesOf({ keys, places }: Postings): Generator<Postings> {
+  for (let at = 0; at < keys.length; at += PAGE_POSTINGS) {
+    yield { keys: keys.subarray(at, at + PAGE_POSTINGS), places: places.subarray(at, at + PAGE_POSTINGS) };
+  }
+}
+
+/** A page as bytes: all keys, then all places, 8 bytes each, little-endian. */
+export function encodePage({ keys, places }: Postings): Uint8Array {
+  const page = new Float64Array(2 * keys.length);
+  page.set(keys);
+  page.set(places, keys.length);
+  return new Uint8Array(page.buffer);
+}
+
+export function decodePage(bytes: Uint8Array): Postings {
+  // Copied, because what SQLite hands out lies at any offset, and doubles must not.
+  const page = new Float64Array(bytes.slice().buffer);
+  return { keys: page.subarray(0, page.length / 2), places: page.subarray(page.length / 2) };
+}
+
+/** The first index whose value is not below `value`. */
+export function lowerBound(values: Float64Array, value: number, from = 0, to = values.length): number {
+  let low = from;
+  let high = to;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((values[middle] as number) < value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Places of `key` in a run, not below `fromPlace`, in order, at most `limit`. Reads one page where the key is rare. */
+export function* placesInRun(run: Run, key: number, fromPlace: number, readPage: (page: number) => Postings): Generator<number> {
+  // The page before the first fence that is not below the key may end with the key.
+  for (let page = Math.max(0, lowerBound(run.fences, key) - 1); page < run.fences.length; page++) {
+    if ((run.fences[page] as number) > key) return;
+    const { keys, places } = readPage(page);
+    const start = lowerBound(keys, key);
+    const end = lowerBound(keys, key + 1, start);
+    for (let at = lowerBound(places, fromPlace, start, end); at < end; at++) yield places[at] as number;
+    if (end < keys.length) return;
+  }
+}
+
+/** Merges runs that follow each other in their lane, given as pages in order; yields full pages of the merged run. */
+export function* mergeRuns(runs: readonly Iterator<Postings>[]): Generator<Postings> {
+  const cursors = runs.map((pages) => ({ pages, page: undefined as Postings | undefined, at: 0 }));
+  const advance = (cursor: (typeof cursors)[number]) => {
+    cursor.at++;
+    if (cursor.page !== undefined && cursor.at < cursor.page.keys.length) return;
+    const next = cursor.pages.next();
+    cursor.page = next.done ? undefined : next.value;
+    cursor.at = 0;
+  };
+  for (const cursor of cursors) advance(cursor);
+  let out = { keys: new Float64Array(PAGE_POSTINGS), places: new Float64Array(PAGE_POSTINGS) };
+  let filled = 0;
+  for (;;) {
+    let least: (typeof cursors)[number] | undefined;
+    let leastKey = Number.POSITIVE_INFINITY;
+    // Of equal keys the earlier run's come first: its places are lower.
+    for (const cursor of cursors) {
+      if (cursor.page !== undefined && (cursor.page.keys[cursor.at] as number) < leastKey) {
+        least = cursor;
+        leastKey = cursor.page.keys[cursor.at] as number;
+      }
+    }
+    if (least === undefined) break;
+    out.keys[filled] = leastKey;
+    out.places[filled] = (least.page as Postings).places[least.at] as number;
+    advance(least);
+    if (++filled === PAGE_POSTINGS) {
+      yield out;
+      out = { keys: new Float64Array(PAGE_POSTINGS), places: new Float64Array(PAGE_POSTINGS) };
+      filled = 0;
+    }
+  }
+  if (filled > 0) yield { keys: out.keys.subarray(0, filled), places: out.places.subarray(0, filled) };
+}
+
+/** The runs of a lane, oldest first, that should be merged now: the oldest `FANOUT` neighbours of one level. */
+export function planMerge(runs: readonly Run[]): readonly Run[] | undefined {
+  for (let end = FANOUT; end <= runs.length; end++) {
+    const group = runs.slice(end - FANOUT, end);
+    if (group.every(({ level }) => level === group[0]?.level)) return group;
+  }
+  return undefined;
+}
+
+/** What is in no run yet: postings in order of place, in memory. */
+export class Tail {
+  private keys = new Float64Array(TAIL_POSTINGS);
+  private places = new Float64Array(TAIL_POSTINGS);
+  private start = 0;
+  private end = 0;
+
+  get size(): number {
+    return this.end - this.start;
+  }
+
+  /** Adds messages that follow on all before. */
+  add(keys: Float64Array, places: Float64Array): void {
+    if (this.end + keys.length > this.keys.length) this.makeRoom(keys.length);
+    this.keys.set(keys, this.end);
+    this.places.set(places, this.end);
+    this.end += keys.length;
+  }
+
+  /** The oldest postings, for a run; they stay here until `drop`. */
+  oldest(count: number): Postings {
+    const end = Math.min(this.end, this.start + count);
+    return { keys: this.keys.slice(this.start, end), places: this.places.slice(this.start, end) };
+  }
+
+  /** Forgets the oldest: they are in a run now. */
+  drop(count: number): void {
+    this.start += count;
+  }
+
+  *placesOf(key: number, fromPlace: number): Generator<number> {
+    for (let at = lowerBound(this.places, fromPlace, this.start, this.end); at < this.end; at++) {
+      if (this.keys[at] === key) yield this.places[at] as number;
+    }
+  }
+
+  private makeRoom(count: number): void {
+    const capacity = Math.max(TAIL_POSTINGS, 2 * (this.size + count));
+    const [keys, places] = [new Float64Array(capacity), new Float64Array(capacity)];
+    keys.set(this.keys.subarray(this.start, this.end));
+    places.set(this.places.subarray(this.start, this.end));
+    [this.keys, this.places, this.end, this.start] = [keys, places, this.size, 0];
+  }
+}

@@ -1,0 +1,4 @@
+import { defineConfig } from 'vitest/config';
+
+// No test waits by the clock: the bound is for machines that are busy with other things.
+export default defineConfig({ test: { testTimeout: 60_000 } });
