@@ -242,9 +242,14 @@ export class SealpostClient {
     const sender = this.#needSender();
     return withDeadline(this.#clock, options, SEND_TIMEOUT_MS, 'send', async ({ signal }) => {
       const { topic } = this.#measure(message);
-      const messages = await this.#seal([message]);
+      // Queued before it is sealed, so that calls are sent in the order in which they were made.
+      const sealing = this.#seal([message]);
+      sealing.catch(() => {});
+      const draft = async function* (): AsyncGenerator<Draft> {
+        yield { messages: await sealing };
+      };
       let sent: Accepted | undefined;
-      await sender.deliver(topicLane(topic, this.laneCount), [{ messages }], signal, (accepted, draft) => {
+      await sender.deliver(topicLane(topic, this.laneCount), draft(), signal, (accepted, draft) => {
         if (draft === 0) sent = accepted;
       });
       return this.#sent(sent as Accepted);

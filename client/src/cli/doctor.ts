@@ -51,7 +51,7 @@ export const doctor: Action = async (context) => {
   }
   const failed = findings.filter(({ state }) => state === 'failed');
   const exitCode: ExitCode = failed.length === 0 ? 0 : failed.every(({ unreachable }) => unreachable) ? 4 : 1;
-  output.result({ healthy: failed.length === 0, findings });
+  output.result({ healthy: failed.length === 0, findings }, exitCode === 0);
   return exitCode;
 };
 

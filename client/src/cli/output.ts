@@ -56,9 +56,9 @@ export class Output {
     process.stdout.write(`${line}\n`);
   }
 
-  /** The command's one result, with --json. */
-  result(data: unknown): void {
-    if (this.json) this.#writeJson({ version: JSON_VERSION, command: this.command, ok: true, data });
+  /** The command's one result, with --json; `ok` is false where the exit code is not 0. */
+  result(data: unknown, ok = true): void {
+    if (this.json) this.#writeJson({ version: JSON_VERSION, command: this.command, ok, data });
   }
 
   /** One item of a stream, with --json. */

@@ -33,13 +33,6 @@ export function createProgram(act: Act): Command {
     .exitOverride()
     .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
     .showSuggestionAfterError(true)
-    .configureOutput({
-      outputError: (text, write) => {
-        write(`${text.replace(/^error: /, '✗ ')}`);
-        write('  Next: sealpost --help\n');
-      },
-    })
-    .enablePositionalOptions(false)
     .option('--url <url>', 'the sequencer (SEALPOST_URL)')
     .option('--l1 <url>', 'the Ethereum node that is trusted (SEALPOST_L1_URL)')
     .option('--settlement <address>', 'the Settlement contract (SEALPOST_SETTLEMENT)')
@@ -232,7 +225,19 @@ export function createProgram(act: Act): Command {
       }
       command.outputHelp();
     });
+  adviseOnUsage(program, 'sealpost');
   return program;
+}
+
+/** Usage errors end with one line to run next: the help of the very command. */
+function adviseOnUsage(command: Command, path: string): void {
+  command.configureOutput({
+    outputError: (text, write) =>
+      write(
+        `${text.replace(/^error: /, '✗ ').replace(/\n\(Did you mean (.*)\?\)/, ': did you mean $1?')}  Next: ${path} --help\n`,
+      ),
+  });
+  for (const one of command.commands) adviseOnUsage(one, `${path} ${one.name()}`);
 }
 
 /** Used by the completion: what help would list. */

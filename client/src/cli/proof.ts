@@ -72,7 +72,7 @@ export const verify: Action = async (context, [file]) => {
     output.print(`${output.paint('red', 'This proof is false')}: ${message}.`);
     output.print();
     for (const one of steps) output.print(stepLine(output, one));
-    output.result({ valid: false, failedStep: step, message, steps });
+    output.result({ valid: false, failedStep: step, message, steps }, false);
     output.say('  Next: sealpost proof <id> --out <file>   (a new one from the sequencer)');
     return 3;
   }

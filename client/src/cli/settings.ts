@@ -197,14 +197,11 @@ export async function chooseKey(context: Context, settings: Settings, as: string
     const found = keys.find(({ name }) => name === as);
     if (found !== undefined) return found;
     if (/[/\\]|\.json$/.test(as)) return { name: as, path: as, development: false };
-    throw new CliError(
-      1,
-      'key.missing',
-      `there is no key '${as}'${didYouMean(
-        as,
-        keys.map(({ name }) => name),
-      )}`,
-      'sealpost keys show',
+    throw unknownName(
+      settings,
+      `there is no key '${as}'`,
+      as,
+      keys.map(({ name }) => name),
     );
   }
   const own = keys.filter(({ development }) => !development);
@@ -258,7 +255,19 @@ export async function findRecipient(settings: Settings, to: string): Promise<{ p
     );
   }
   const names = [...Object.keys(settings.contacts), ...keys.map(({ name }) => name)];
-  throw new CliError(1, 'key.missing', `nobody is called '${to}'${didYouMean(to, names)}`, 'sealpost keys show');
+  throw unknownName(settings, `nobody is called '${to}'`, to, names);
+}
+
+function unknownName(settings: Settings, message: string, name: string, names: readonly string[]): CliError {
+  const hint = didYouMean(name, names);
+  if (hint !== '' || settings.network !== undefined)
+    return new CliError(1, 'key.missing', `${message}${hint}`, 'sealpost keys show');
+  return new CliError(
+    1,
+    'key.missing',
+    `${message}, and no local network runs here (looked into ${settings.data.value})`,
+    'npm start',
+  );
 }
 
 /** ` (did you mean alice?)`, for a name that is at most two edits away. */

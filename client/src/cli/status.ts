@@ -33,12 +33,15 @@ export const status: Action = async (context) => {
       `the sequencer serves ${short(said.settlement)} on chain ${said.chainId}, which is another network than the configured one`,
     );
   }
-  output.result({
-    url: settings.url?.value,
-    sequencer: said,
+  output.result(
+    {
+      url: settings.url?.value,
+      sequencer: said,
+      agrees,
+      l1: { block: latest?.number, timestamp: latest?.timestamp, finalized: finalized?.number },
+      committed: heads.map((head, at) => ({ lane: said.lanes[at]?.lane, ...head })),
+    },
     agrees,
-    l1: { block: latest?.number, timestamp: latest?.timestamp, finalized: finalized?.number },
-    committed: heads.map((head, at) => ({ lane: said.lanes[at]?.lane, ...head })),
-  });
+  );
   return agrees ? 0 : 1;
 };
