@@ -280,6 +280,13 @@ export class Pipeline {
     return { server, url: `http://127.0.0.1:${port}`, port };
   }
 
+  /** The end of a process that died: nothing is waited for but the release of what a dead process holds no more. */
+  async abandon(): Promise<void> {
+    void this.sealer.stop();
+    await this.digester?.terminate();
+    await this.store.close();
+  }
+
   /** An orderly end, in main.ts's order. The database stays, for the next `open`. */
   async stop(): Promise<void> {
     this.live.end();
