@@ -80,8 +80,11 @@ export async function* readTopic(source: TopicSource, topic: Hex, options: Topic
     const limit = options.pageSize ?? PAGE_SIZE;
     const page = await source.http.getJson(`${path}/messages`, { query: { ...query, after, limit }, signal: reading.signal });
     const { messages, next } = page as { messages?: unknown; next?: unknown };
-    if (Array.isArray(messages) && typeof next === 'string') return { messages, next };
-    throw new RequestError('network.bad_answer', `GET ${path}/messages: expected {messages, next}`);
+    if (Array.isArray(messages) && typeof next === 'string') {
+      // A cursor that stands still would be asked for ever.
+      if (messages.length === 0 || next !== after) return { messages, next };
+    }
+    throw new RequestError('network.bad_answer', `GET ${path}/messages: expected {messages, next} behind the cursor`);
   };
   const read = async function* (): AsyncGenerator<TopicMessage> {
     for (;;) {
