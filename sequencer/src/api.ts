@@ -174,8 +174,9 @@ const BatchSchema = z
     batchHash: hex(32),
     cid: z.string(),
     status: StatusEnum,
-    transactionHash: hex(32).nullable(),
-    blockNumber: uint(64).nullable(),
+    // The type is said again: `hex` and `uint` say theirs by hand, and null would not be among them.
+    transactionHash: hex(32).nullable().openapi({ type: ['string', 'null'] }),
+    blockNumber: uint(64).nullable().openapi({ type: ['string', 'null'] }),
     bytes: z.number().int(),
     messages: z.number().int(),
   })
