@@ -356,7 +356,9 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
       heartbeatMs: 15_000,
     },
   });
-  const server = createServer(getRequestListener(app.fetch));
+  // Node looks for late requests every 30 s unless told otherwise: a timeout of less would not be one.
+  const connectionsCheckingInterval = Math.min(5_000, Math.ceil(config.requestTimeoutMs / 2));
+  const server = createServer({ connectionsCheckingInterval }, getRequestListener(app.fetch));
   server.maxConnections = config.maxConnections;
   server.headersTimeout = Math.min(10_000, config.requestTimeoutMs);
   server.requestTimeout = config.requestTimeoutMs;
