@@ -358,7 +358,12 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
   });
   // Node looks for late requests every 30 s unless told otherwise: a timeout of less would not be one.
   const connectionsCheckingInterval = Math.min(5_000, Math.ceil(config.requestTimeoutMs / 2));
-  const server = createServer({ connectionsCheckingInterval }, getRequestListener(app.fetch));
+  const listener = getRequestListener(app.fetch);
+  const server = createServer({ connectionsCheckingInterval }, (incoming, outgoing) => {
+    // A stopping server answers and hangs up: a client that went on sending on its connection would keep it from ending.
+    outgoing.shouldKeepAlive = server.listening;
+    return listener(incoming, outgoing);
+  });
   server.maxConnections = config.maxConnections;
   server.headersTimeout = Math.min(10_000, config.requestTimeoutMs);
   server.requestTimeout = config.requestTimeoutMs;
