@@ -175,8 +175,12 @@ const BatchSchema = z
     cid: z.string(),
     status: StatusEnum,
     // The type is said again: `hex` and `uint` say theirs by hand, and null would not be among them.
-    transactionHash: hex(32).nullable().openapi({ type: ['string', 'null'] }),
-    blockNumber: uint(64).nullable().openapi({ type: ['string', 'null'] }),
+    transactionHash: hex(32)
+      .nullable()
+      .openapi({ type: ['string', 'null'] }),
+    blockNumber: uint(64)
+      .nullable()
+      .openapi({ type: ['string', 'null'] }),
     bytes: z.number().int(),
     messages: z.number().int(),
   })
