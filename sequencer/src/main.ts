@@ -362,6 +362,10 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
   const server = createServer({ connectionsCheckingInterval }, (incoming, outgoing) => {
     // A stopping server answers and hangs up: a client that went on sending on its connection would keep it from ending.
     outgoing.shouldKeepAlive = server.listening;
+    // What began before, streams and long polls, leaves its connection idle.
+    outgoing.once('close', () => {
+      if (!server.listening) server.closeIdleConnections();
+    });
     return listener(incoming, outgoing);
   });
   server.maxConnections = config.maxConnections;
