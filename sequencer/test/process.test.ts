@@ -1,0 +1,321 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Hex } from '@sealpost/prover';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { type Anvil, deploySettlement, KEYS, startAnvil } from './anvil.js';
+import { Account, frames, topicOf } from './bundles.js';
+
+const MAIN = new URL('../dist/main.js', import.meta.url).pathname;
+const alice = new Account('alice');
+const NEWS = topicOf('news');
+
+let anvil: Anvil;
+let settlement: Hex;
+let folder: string;
+const children = new Set<ChildProcess>();
+
+beforeAll(async () => {
+  anvil = await startAnvil({ blockTime: 0.1 });
+  settlement = await deploySettlement(anvil);
+  folder = mkdtempSync(join(tmpdir(), 'sealpost-process-'));
+  for (const [name, key] of [
+    ['poster', KEYS[0]],
+    ['signer', KEYS[1]],
+    ['other', KEYS[2]],
+  ] as const) {
+    writeFileSync(join(folder, `${name}.key`), `${key}\n`, { mode: 0o600 });
+  }
+  writeFileSync(join(folder, 'open.key'), KEYS[0]);
+  chmodSync(join(folder, 'open.key'), 0o640);
+  writeFileSync(join(folder, 'short.key'), '0x1234', { mode: 0o600 });
+});
+// Each test has a database of its own, so each begins with a contract without batches.
+let deployed: Hex;
+beforeEach(async () => {
+  if (deployed !== undefined) await anvil.rpc('evm_revert', [deployed]);
+  deployed = await anvil.rpc<Hex>('evm_snapshot');
+});
+afterEach(async () => {
+  for (const child of children) {
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  }
+});
+afterAll(async () => {
+  await anvil.stop();
+  rmSync(folder, { recursive: true });
+});
+
+type Environment = Record<string, string | undefined>;
+interface Exit {
+  readonly code: number | null;
+  readonly signal: string | null;
+}
+
+/** One sequencer, or what refuses to be one. */
+class Running {
+  readonly lines: Record<string, unknown>[] = [];
+  stderr = '';
+  readonly exited: Promise<Exit>;
+
+  constructor(readonly child: ChildProcess) {
+    children.add(child);
+    createInterface({ input: child.stdout as NodeJS.ReadableStream }).on('line', (line) => {
+      this.lines.push(line.startsWith('{') ? JSON.parse(line) : { text: line });
+    });
+    child.stderr?.on('data', (data) => {
+      this.stderr += data;
+    });
+    this.exited = once(child, 'close').then(([code, signal]) => {
+      children.delete(child);
+      return { code, signal };
+    });
+  }
+
+  event(name: string): Record<string, unknown> | undefined {
+    return this.lines.find(({ event }) => event === name);
+  }
+
+  /** The URL, once it is ready. */
+  async ready(): Promise<string> {
+    const ended = this.exited.then(({ code }) => {
+      throw new Error(`the sequencer ended with ${code}: ${this.stderr}`);
+    });
+    ended.catch(() => undefined);
+    await Promise.race([expect.poll(() => this.event('ready'), { timeout: 15_000 }).toBeDefined(), ended]);
+    const url = this.event('ready')?.url as string;
+    await Promise.race([expect.poll(async () => (await fetch(`${url}/readyz`)).status, { timeout: 15_000 }).toBe(200), ended]);
+    return url;
+  }
+}
+
+const base = (): Environment => ({
+  PATH: process.env.PATH,
+  SEALPOST_PORT: '0',
+  SEALPOST_DATA: join(folder, 'data'),
+  SEALPOST_L1_URL: anvil.url,
+  SEALPOST_SETTLEMENT: settlement,
+  SEALPOST_POSTER_KEY_FILE: join(folder, 'poster.key'),
+  SEALPOST_SIGNER_KEY_FILE: join(folder, 'signer.key'),
+  SEALPOST_VERIFY_WORKERS: '1',
+  SEALPOST_SEAL_MAX_AGE_MS: '100',
+});
+const run = (environment: Environment = {}, args: readonly string[] = ['run', '--create']): Running => {
+  const env = Object.fromEntries(Object.entries({ ...base(), ...environment }).filter(([, value]) => value !== undefined));
+  return new Running(spawn(process.execPath, [MAIN, ...args], { env, cwd: folder }));
+};
+const data = (name: string) => ({ SEALPOST_DATA: join(folder, name) });
+const post = (url: string, ...bundles: ReturnType<Account['sign']>[]) =>
+  fetch(`${url}/v1/bundles`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/octet-stream' },
+    body: frames(...bundles),
+  });
+const nonceOf = async (url: string): Promise<number> =>
+  Number(((await (await fetch(`${url}/v1/accounts/${alice.address}`)).json()) as { nonce: string }).nonce);
+
+/** Bundles for this contract: the shared fixture's domain is another address unless it is the deployer's first. */
+const sign = (nonce: bigint, options: Parameters<Account['sign']>[0] = {}) =>
+  alice.sign({ nonce, domain: { chainId: 31_337n, settlement }, ...options });
+
+describe('it refuses to start, with one clear line and an exit code', () => {
+  const key = (name: string) => join(folder, `${name}.key`);
+  const rows: [string, () => Environment, number, RegExp][] = [
+    [
+      'no settings at all',
+      () => ({ SEALPOST_L1_URL: '', SEALPOST_SETTLEMENT: '' }),
+      2,
+      /SEALPOST_L1_URL: must be set.*\n.*SEALPOST_SETTLEMENT: must be set/,
+    ],
+    ['a setting that makes no sense', () => ({ SEALPOST_PORT: 'http' }), 2, /SEALPOST_PORT: expected a whole number.*"http"/],
+    [
+      'a key that others can read',
+      () => ({ SEALPOST_POSTER_KEY_FILE: key('open') }),
+      1,
+      /open\.key can be read by others: chmod 600/,
+    ],
+    ['a key that is not there', () => ({ SEALPOST_SIGNER_KEY_FILE: key('none') }), 1, /none\.key cannot be read: ENOENT/],
+    ['a key that is none', () => ({ SEALPOST_SIGNER_KEY_FILE: key('short') }), 1, /short\.key does not hold 32 bytes/],
+    [
+      'another receipt signer',
+      () => ({ SEALPOST_SIGNER_KEY_FILE: key('other') }),
+      1,
+      /the contract names 0x[0-9a-f]{40} as receipt signer of lane 0/,
+    ],
+    [
+      'another poster',
+      () => ({ SEALPOST_POSTER_KEY_FILE: key('other') }),
+      1,
+      /the contract names 0x[0-9a-f]{40} as poster of lane 0/,
+    ],
+    ['no contract', () => ({ SEALPOST_SETTLEMENT: `0x${'12'.repeat(20)}` }), 1, /there is no Settlement contract at 0x1212/],
+    [
+      'a port that is taken',
+      () => ({ SEALPOST_PORT: String(anvil.port), ...data('port') }),
+      1,
+      /127.0.0.1:[0-9]+ is taken.*SEALPOST_PORT/,
+    ],
+    ['a host that is nobody’s here', () => ({ SEALPOST_HOST: '192.0.2.1', ...data('host') }), 1, /192\.0\.2\.1/],
+  ];
+  test.each(rows)('%s', async (_, environment, code, expected) => {
+    const it = run(environment());
+    expect(await it.exited).toEqual({ code, signal: null });
+    expect(it.stderr).toMatch(expected);
+    // For people: no stack, no secret.
+    expect(it.stderr).not.toMatch(/\n {4}at /);
+    for (const secret of KEYS) expect(it.stderr).not.toContain(secret.slice(2));
+    expect(it.event('ready')).toBeUndefined();
+  });
+
+  test('no database, and none asked for', async () => {
+    const it = run(data('never'), ['run']);
+    expect(await it.exited).toEqual({ code: 1, signal: null });
+    expect(it.stderr).toMatch(/^sealpost: .*sequencer\.sqlite is not there: create it first\n$/);
+  });
+
+  test('create makes it, a second create refuses, check prints settings and no secret', async () => {
+    expect((await run(data('made'), ['create']).exited).code).toBe(0);
+    const again = run(data('made'), ['create']);
+    expect((await again.exited).code).toBe(1);
+    expect(again.stderr).toMatch(/is already there/);
+    const check = run({ SEALPOST_L1_URL: 'http://user:password@127.0.0.1:1' }, ['check']);
+    expect((await check.exited).code).toBe(0);
+    const printed = check.lines.map(({ text }) => text).join('\n');
+    expect(printed).toMatch(/SEALPOST_PORT=0 /);
+    expect(printed).not.toContain('password');
+    const unknown = run({}, ['rnu']);
+    expect((await unknown.exited).code).toBe(2);
+  });
+
+  test('the database of another contract', async () => {
+    expect((await run(data('foreign'), ['create']).exited).code).toBe(0);
+    // The same bytes at another address, for the same keys.
+    const code = await anvil.rpc<Hex>('eth_getCode', [settlement, 'latest']);
+    const other: Hex = `0x${'34'.repeat(20)}`;
+    await anvil.rpc('anvil_setCode', [other, code]);
+    for (let slot = 0; slot < 8; slot++) {
+      const value = await anvil.rpc<Hex>('eth_getStorageAt', [settlement, `0x${slot.toString(16)}`, 'latest']);
+      await anvil.rpc('anvil_setStorageAt', [other, `0x${slot.toString(16).padStart(64, '0')}`, value]);
+    }
+    const it = run({ ...data('foreign'), SEALPOST_SETTLEMENT: other });
+    expect(await it.exited).toEqual({ code: 1, signal: null });
+    expect(it.stderr).toMatch(/the database belongs to settlement 0x.* another SEALPOST_DATA/);
+  });
+});
+
+describe('it ends in order', () => {
+  test('SIGTERM with requests, long polls and event streams open: all answered, everything acknowledged there', async () => {
+    const first = run({ ...data('term'), SEALPOST_SEAL_MAX_AGE_MS: '60000' });
+    const url = await first.ready();
+    const stream = await fetch(`${url}/v1/topics/${NEWS}/stream`);
+    const streamed = stream.text();
+    const polled = fetch(`${url}/v1/topics/${NEWS}/messages?after=latest&wait=30&sender=0x${'11'.repeat(20)}`).then((response) =>
+      response.json(),
+    );
+    // Bodies keep coming, one after the other on each connection, until nobody listens any more.
+    let acknowledged = 0;
+    const refused: number[] = [];
+    const sending = (async () => {
+      for (let nonce = 0n; ; nonce++) {
+        const response = await post(url, sign(nonce)).catch(() => undefined);
+        if (response === undefined) return;
+        if (response.status !== 200) refused.push(response.status);
+        else acknowledged++;
+      }
+    })();
+    await expect.poll(() => acknowledged).toBeGreaterThan(5);
+    const startedAt = performance.now();
+    first.child.kill('SIGTERM');
+    expect(await first.exited).toEqual({ code: 0, signal: null });
+    // Not the deadline: nobody was waited for in vain.
+    expect(performance.now() - startedAt).toBeLessThan(4_000);
+    expect(await streamed).toContain('event: message');
+    expect(await polled).toMatchObject({ messages: [] });
+    await sending;
+    expect(refused.filter((status) => status !== 503)).toEqual([]);
+    expect(first.event('stopped')).toMatchObject({ clean: true });
+
+    const second = run(data('term'), ['run']);
+    const again = await second.ready();
+    expect(await nonceOf(again)).toBe(acknowledged);
+    // And it is committed, though it was never sealed before the stop.
+    interface Lane {
+      readonly lanes: { readonly committed: string }[];
+    }
+    await expect
+      .poll(async () => ((await (await fetch(`${again}/v1/status`)).json()) as Lane).lanes[0]?.committed, { timeout: 15_000 })
+      .toBe(String(acknowledged));
+  });
+
+  test('SIGTERM while a client sends half a body and another reads nothing: within the deadline', async () => {
+    const it = run({ ...data('half'), SEALPOST_STOP_DEADLINE_MS: '1500' });
+    const url = await it.ready();
+    const socket = connect(Number(new URL(url).port), '127.0.0.1');
+    socket.on('error', () => {});
+    socket.write(
+      'POST /v1/bundles HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\nContent-Length: 100\r\n\r\nhalf',
+    );
+    await once(socket, 'connect');
+    expect((await fetch(`${url}/healthz`)).status).toBe(200);
+    const startedAt = performance.now();
+    it.child.kill('SIGTERM');
+    expect((await it.exited).code).toBe(0);
+    expect(performance.now() - startedAt).toBeLessThan(4_000);
+    socket.destroy();
+  });
+
+  test('a second SIGTERM ends it now, and what was acknowledged is there', async () => {
+    const it = run({ ...data('twice'), SEALPOST_STOP_DEADLINE_MS: '60000' });
+    const url = await it.ready();
+    expect((await post(url, sign(0n))).status).toBe(200);
+    const socket = connect(Number(new URL(url).port), '127.0.0.1');
+    socket.on('error', () => {});
+    socket.write(
+      'POST /v1/bundles HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\nContent-Length: 100\r\n\r\nhalf',
+    );
+    await once(socket, 'connect');
+    expect((await fetch(`${url}/healthz`)).status).toBe(200);
+    it.child.kill('SIGTERM');
+    await expect.poll(() => it.event('stopping')).toBeDefined();
+    it.child.kill('SIGTERM');
+    expect((await it.exited).code).toBe(1);
+    const again = run(data('twice'), ['run']);
+    expect(await nonceOf(await again.ready())).toBe(1);
+    socket.destroy();
+  });
+
+  test('SIGTERM while it waits for an L1 that does not answer', async () => {
+    const silent: Server = createServer().listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const { port } = silent.address() as { port: number };
+    for (const l1 of ['http://127.0.0.1:1', `http://127.0.0.1:${port}`]) {
+      const it = run({ ...data('waiting'), SEALPOST_L1_URL: l1, SEALPOST_L1_TIMEOUT_MS: '300' });
+      await expect.poll(() => it.event('l1.waiting'), { timeout: 10_000 }).toBeDefined();
+      it.child.kill('SIGTERM');
+      expect(await it.exited).toEqual({ code: 0, signal: null });
+      expect(it.stderr).toBe('');
+    }
+    silent.close();
+  });
+});
+
+test('a body that comes too slowly is cut off soon after SEALPOST_REQUEST_TIMEOUT_MS', async () => {
+  const it = run({ ...data('slow'), SEALPOST_REQUEST_TIMEOUT_MS: '400' });
+  const url = await it.ready();
+  const socket = connect(Number(new URL(url).port), '127.0.0.1');
+  socket.on('error', () => {});
+  socket.resume();
+  socket.write(
+    'POST /v1/bundles HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\nContent-Length: 100\r\n\r\nhalf',
+  );
+  const startedAt = performance.now();
+  await once(socket, 'close');
+  expect(performance.now() - startedAt).toBeLessThan(5_000);
+  it.child.kill('SIGTERM');
+  expect((await it.exited).code).toBe(0);
+});
