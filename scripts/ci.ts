@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { stripVTControlCharacters } from 'node:util';
+import { countTests } from './counts.js';
 import { formatSeconds, print, runCommand, say } from './terminal.js';
 
 // What CI does once everything is installed, run by .ci/run. Every step's output is shown as it comes; the tests are counted
@@ -28,11 +28,6 @@ const LOGS: Readonly<Record<string, string>> = {
   'end to end': '.turbo/turbo-test$colon$e2e.log',
 };
 
-interface Count {
-  readonly passed: number;
-  readonly failed: number;
-}
-
 /** Runs a step in our terminal; its environment says that this is CI, and that no earlier result counts. */
 async function runStep(command: readonly string[]): Promise<boolean> {
   const [program = '', ...args] = command;
@@ -41,24 +36,6 @@ async function runStep(command: readonly string[]): Promise<boolean> {
     child.once('error', reject);
     child.once('close', (code) => resolve(code === 0));
   });
-}
-
-/** The counts in a log's last summary, of whichever runner; undefined without one. */
-export function countTests(log: string): Count | undefined {
-  let count: Count | undefined;
-  for (const line of stripVTControlCharacters(log).split('\n')) {
-    // vitest:  "Tests  1 failed | 12 passed | 3 skipped (16)"
-    const vitest = /^\s*Tests\s+(.+)\(\d+\)\s*$/.exec(line)?.[1];
-    // forge:   "Ran 11 test suites in 8.50s (…): 120 tests passed, 0 failed, 0 skipped (120 total tests)"
-    const forge = /^Ran \d+ test suites? in .*: (\d+) tests passed, (\d+) failed/.exec(line);
-    if (vitest !== undefined) {
-      const number = (word: string) => Number(new RegExp(`(\\d+) ${word}`).exec(vitest)?.[1] ?? 0);
-      count = { passed: number('passed'), failed: number('failed') };
-    } else if (forge !== null) {
-      count = { passed: Number(forge[1]), failed: Number(forge[2]) };
-    }
-  }
-  return count;
 }
 
 await runCommand(async () => {

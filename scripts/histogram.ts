@@ -1,5 +1,5 @@
 /**
- * Latencies in buckets whose width grows with the value: every value is kept to within 1 % from a microsecond to an hour,
+ * Latencies in buckets whose width grows with the value: every value is kept to within 2 % from a microsecond to an hour,
  * whatever the load, without keeping the values (the idea of HdrHistogram).
  */
 export class Histogram {
