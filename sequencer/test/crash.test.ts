@@ -134,6 +134,7 @@ async function live(it: Pipeline, clients: Clients): Promise<void> {
 async function open(folder?: string, wrapStore?: (store: Store) => Store): Promise<Pipeline> {
   return Pipeline.open({
     laneCount: LANES,
+    digestHere: true,
     clock: new ManualClock(),
     ...(folder === undefined ? {} : { folder }),
     ...(wrapStore === undefined ? {} : { wrapStore }),

@@ -130,7 +130,7 @@ async function follow({ bodies, pauses, maxGroupBytes, maxEntries }: Trace): Pro
   const model = new Model();
   const receipts = new Map<string, Receipt>();
   const past: SignedBundle[] = [];
-  const options = { laneCount: LANES, maxGroupBytes, seal: { maxEntries } };
+  const options = { laneCount: LANES, digestHere: true, maxGroupBytes, seal: { maxEntries } };
   let it = await Pipeline.open(options);
   try {
     const answers: Promise<void>[] = [];
@@ -210,6 +210,6 @@ async function follow({ bodies, pauses, maxGroupBytes, maxEntries }: Trace): Pro
 }
 
 test('any trace of bodies becomes the log of §6, and the log audits clean', async () => {
-  await fc.assert(fc.asyncProperty(trace, follow), { numRuns: 8, seed: 7_325, interruptAfterTimeLimit: 12_000 });
-  await fc.assert(fc.asyncProperty(trace, follow), { numRuns: 8, interruptAfterTimeLimit: 12_000 });
-}, 60_000);
+  await fc.assert(fc.asyncProperty(trace, follow), { numRuns: 6, seed: 7_325 });
+  await fc.assert(fc.asyncProperty(trace, follow), { numRuns: 6 });
+});

@@ -13,7 +13,7 @@ import { Metrics } from '../src/metrics.js';
 import type { Clock, Genesis, L1Block, L1View, Log, SealedBatch, Store } from '../src/ports.js';
 import { LogReader } from '../src/reader.js';
 import { ReceiptBook } from '../src/receipts.js';
-import { type BatchDigest, Sealer, type SealLimits } from '../src/sealer.js';
+import { type BatchDigest, digestBatch, Sealer, type SealLimits } from '../src/sealer.js';
 import { type Outcome, Sequencer } from '../src/sequencer.js';
 import { Thread } from '../src/threads.js';
 import { type Body, type VerifiedBody, VerifierPool } from '../src/verifier.js';
@@ -87,6 +87,8 @@ export interface PipelineOptions {
   readonly seal?: Partial<SealLimits>;
   readonly http?: Partial<HttpLimits>;
   readonly store?: StoreOptions;
+  /** Digests batches on this thread: for tests that open very many pipelines. */
+  readonly digestHere?: boolean;
   readonly maxL1AgeMs?: number;
   readonly maxGroupBytes?: number;
   /** Messages a second and at once. */
@@ -139,7 +141,11 @@ export class Pipeline {
     const termOf = () => 1;
     this.sealer = new Sealer({
       store,
-      digest: (request) => {
+      digest: async (request) => {
+        if (options.digestHere) {
+          const { lane, firstSequence, count } = request;
+          return digestBatch(request, store.entryPages(lane, firstSequence, count), nativeSha256);
+        }
         this.digester ??= new Thread(new URL('../src/adapters/digest-worker.js', import.meta.url), { path: pathIn(folder) });
         return this.digester.call<BatchDigest>(request);
       },

@@ -379,7 +379,7 @@ export function storeCompliance(name: string, factory: StoreFactory): void {
       expect(pages.length).toBeGreaterThan(1);
       expect(pages.flat().map(({ sequence }) => sequence)).toEqual(Array.from({ length: 10 }, (_, index) => BigInt(index + 1)));
       expect(
-        pages.flat().every((entry, index) => toHex(entry.bundle) === toHex(bundles[index + 1]?.bytes ?? new Uint8Array())),
+        pages.flat().every((entry, index) => Buffer.from(entry.bundle).equals(bundles[index + 1]?.bytes ?? new Uint8Array())),
       ).toBe(true);
       // Another read in the middle of a page does not disturb it.
       const walk = store.entryPages(0, 0n, 12)[Symbol.iterator]();
