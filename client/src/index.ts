@@ -11,7 +11,6 @@ export type {
   ReceiptProof,
 } from '@sealpost/prover';
 export { formatMessageId, parseMessageId, proofToJson, receiptProofToJson, receiptToJson } from '@sealpost/prover';
-export { type AuditCheck, type AuditOptions, type AuditProgress, type AuditReport, auditLog, type Mismatch } from './audit.js';
 export * from './client.js';
 export { type CallOptions, type Clock, systemClock } from './clock.js';
 export * from './errors.js';

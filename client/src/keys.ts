@@ -1,5 +1,4 @@
-import type { Hex } from '@sealpost/prover';
-import { bytesToHex } from 'viem';
+import { type Hex, toHex } from '@sealpost/prover';
 import { type LocalAccount, privateKeyToAccount } from 'viem/accounts';
 import { LocalError } from './errors.js';
 import { type EncryptionKeys, encryptionKeysFrom, generateEncryptionKeys, type SuiteName } from './seal.js';
@@ -23,7 +22,7 @@ const ACCOUNT_KEY_BYTES = 32;
 /** A new identity, from the platform's randomness. */
 export async function createIdentity({ suite = 'x25519' }: { suite?: SuiteName } = {}): Promise<SecretIdentity> {
   for (;;) {
-    const accountKey = bytesToHex(globalThis.crypto.getRandomValues(new Uint8Array(ACCOUNT_KEY_BYTES)));
+    const accountKey = toHex(globalThis.crypto.getRandomValues(new Uint8Array(ACCOUNT_KEY_BYTES)));
     try {
       return { accountKey, account: privateKeyToAccount(accountKey), keys: await generateEncryptionKeys(suite) };
     } catch (error) {

@@ -1,6 +1,5 @@
 import { Aes128Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256 } from '@hpke/core';
 import { DhkemX25519HkdfSha256 as PortableX25519, X25519 } from '@hpke/dhkem-x25519';
-import { XWing } from '@hpke/hybridkem-x-wing';
 import {
   ascii,
   concat,
@@ -57,6 +56,8 @@ const chooseX25519 = async (): Promise<CipherSuite> => {
   }
 };
 
+/** Loaded when the first such key is met: post-quantum keys are an option, and their code is a sixth of the whole client. */
+const loadXWing = async () => new (await import('@hpke/hybridkem-x-wing')).XWing();
 let xWing: Promise<CipherSuite> | undefined;
 
 const SUITES: readonly Suite[] = [
@@ -76,7 +77,7 @@ const SUITES: readonly Suite[] = [
     publicKeyBytes: 1_216,
     encBytes: 1_120,
     hpke: () => {
-      xWing ??= Promise.resolve(cipherSuite(new XWing()));
+      xWing ??= loadXWing().then(cipherSuite);
       return xWing;
     },
   },
@@ -132,7 +133,7 @@ export async function encryptionKeysFrom(privateKey: Hex, name: SuiteName = 'x25
   try {
     const bytes = fromHex(privateKey, 32);
     if (name === 'x-wing') {
-      const { publicKey } = await new XWing().generateKeyPairDerand(bytes);
+      const { publicKey } = await (await loadXWing()).generateKeyPairDerand(bytes);
       return { suite: name, publicKey: toHex(new Uint8Array(await hpke.kem.serializePublicKey(publicKey))), privateKey };
     }
     // Whatever the engine, the portable implementation derives the public key.

@@ -1,6 +1,7 @@
 import { encodeBatchFile, type Hex, type MerkleTree } from '@sealpost/prover';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { type AuditCheck, auditLog, createClient, createIdentity, type SealpostClient } from '../src/index.js';
+import { type AuditCheck, auditLog } from '../src/audit.js';
+import { createClient, createIdentity, type SealpostClient } from '../src/index.js';
 import { type Anvil, startAnvil } from './anvil.js';
 import { ModelSequencer } from './model.js';
 

@@ -488,9 +488,11 @@ async function signWithOtherRandomness(
   messages: ReturnType<typeof messageAt>[],
 ): Promise<Uint8Array> {
   const { bundleDigest, fieldsOf, viewTree } = await import('@sealpost/prover');
-  const { sign } = await import('viem/accounts');
+  const { setSignEntropy, sign } = await import('viem/accounts');
   const digest = bundleDigest(model.domain, fieldsOf(view, toHex(viewTree(view).root)));
-  // RFC 6979's extra entropy (§3.6) gives another k for the same key and digest.
-  const signature = await sign({ hash: toHex(digest), privateKey: identity.accountKey, extraEntropy: true, to: 'hex' } as never);
-  return encodeBundle({ ...headOf(view), messages, signature: signature as unknown as Hex });
+  // RFC 6979's extra entropy (§3.6) gives another k for the same key and digest. viem keeps it for the process: from here on
+  // every signature of this file is made with it, and as valid as before.
+  setSignEntropy(`0x${'07'.repeat(32)}`);
+  const signature = await sign({ hash: toHex(digest), privateKey: identity.accountKey, to: 'hex' });
+  return encodeBundle({ ...headOf(view), messages, signature });
 }

@@ -1,24 +1,26 @@
 import { createHash } from 'node:crypto';
-import { auditLog, type Mismatch } from '../index.js';
+import type { Mismatch } from '../audit.js';
 import { usageError } from './exit.js';
 import { number, size } from './output.js';
 import type { Action } from './run.js';
-import { connect, readSettings } from './settings.js';
+import { connect, readSettings, timeoutMs } from './settings.js';
 
 const MAX_SHOWN = 50;
 
 export const audit: Action = async (context, _args, options) => {
-  const { output, signal } = context;
+  const { output, signal, flags } = context;
   if (options.fromBlock !== undefined && !/^\d{1,18}$/.test(String(options.fromBlock))) {
     throw usageError(`--from-block: expected a block number, got ${options.fromBlock}`, 'sealpost audit --help');
   }
   const settings = await readSettings(context);
   const client = await connect(context, settings);
+  const { auditLog } = await import('../audit.js');
   const started = performance.now();
   let shown = 0;
   const report = await auditLog({
     l1: client.l1,
-    batchFile: (lane, batch, call) => client.batchFile(lane, batch, call),
+    // A file has up to 256 MiB; a sequencer that is silent for so long is not going to answer.
+    batchFile: (lane, batch, call) => client.batchFile(lane, batch, { ...call, timeoutMs: timeoutMs(flags) }),
     signal,
     ...(options.lane === undefined ? {} : { lanes: [options.lane as number] }),
     ...(options.fromBlock === undefined ? {} : { fromBlock: BigInt(String(options.fromBlock)) }),

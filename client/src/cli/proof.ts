@@ -1,18 +1,17 @@
 import { readFile } from 'node:fs/promises';
-import { ProtocolError } from '@sealpost/prover';
+import { ProtocolError, proofToJson, receiptProofToJson } from '@sealpost/prover';
+import { systemClock } from '../clock.js';
 import {
   decodeProof,
   failedStep,
   isReceiptProof,
   PROOF_STEPS,
   type Proof,
-  proofToJson,
   type Rung,
-  receiptProofToJson,
   stepMeaning,
-  systemClock,
   type Verification,
-} from '../index.js';
+  verifyProof,
+} from '../verify.js';
 import { CliError } from './exit.js';
 import { date, number, type Output } from './output.js';
 import type { Action } from './run.js';
@@ -57,7 +56,7 @@ export const verify: Action = async (context, [file]) => {
   const settlement = need(settings.settlement, 'Settlement contract', '--settlement', 'SEALPOST_SETTLEMENT');
   const next = 'sealpost proof <id> --out <file>   (a new one from the sequencer)';
   const decoded = decode(text, output, next);
-  const [{ L1 }, { verifyProof }, { http }] = await Promise.all([import('../l1.js'), import('../verify.js'), import('viem')]);
+  const [{ L1 }, { http }] = await Promise.all([import('../l1.js'), import('viem')]);
   const call = { signal, timeoutMs: timeoutMs(flags, 30) };
   const chainId = settings.chainId === undefined ? undefined : BigInt(settings.chainId);
   const l1 = await L1.connect({ transport: http(l1Url), settlement, chainId, clock: systemClock }, call);

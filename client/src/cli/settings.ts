@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, isAbsolute, join } from 'node:path';
-import type { Hex, SealpostClient, SecretIdentity } from '../index.js';
+import type { Hex, Log, SealpostClient, SecretIdentity } from '../index.js';
 import { type KeyFileInfo, type Network, readKeyFile, readKeyFileInfo, readNetwork } from '../node.js';
 import { CliError, usageError } from './exit.js';
 import { readPassphrase } from './passphrase.js';
@@ -142,11 +142,25 @@ export async function connect(context: Context, settings: Settings, identity?: S
       l1: http(l1Url, { retryCount: 2 }),
       settlement,
       chainId: settings.chainId,
+      log: sayRetries(context),
       outbox: fileOutbox({ folder: outboxFolder(context.env, settings) }),
       ...(identity === undefined ? {} : { account: identity.account, keys: identity.keys }),
     },
     { signal: context.signal, timeoutMs: timeoutMs(context.flags, 15) },
   );
+}
+
+/** Waiting is told once, then shown where something can be redrawn. */
+function sayRetries({ output }: Context): Log {
+  let said = false;
+  return (event, facts) => {
+    if (event !== 'http.retry' && event !== 'topic.reconnect') return;
+    const busy = facts.code === 'busy' || facts.code === 'rate_limited';
+    const why = busy ? 'the sequencer is busy' : 'the sequencer does not answer';
+    if (!said) output.say(`${why}, trying again (Ctrl-C stops)`);
+    else output.progress(`${why}, attempt ${Number(facts.attempt) + 2} …`);
+    said = true;
+  };
 }
 
 /** Signed bundles are state, not configuration; beside a local network they go when it is reset. */

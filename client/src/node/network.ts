@@ -1,8 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isAddress } from 'viem';
+import type { Hex } from '@sealpost/prover';
 import { LocalError } from '../errors.js';
-import type { Hex } from '../index.js';
 import { systemCode, writeFileAtomically } from './files.js';
 
 /** An account of the development network. Its keys are public knowledge. */
@@ -44,7 +43,7 @@ export async function readNetwork(folder = dataFolder()): Promise<Network | unde
     const network = JSON.parse(text) as Network;
     if (network.version !== 1) throw new Error(`expected version 1, got ${network.version}`);
     for (const name of ['url', 'l1Url'] as const) new URL(network[name]);
-    if (!isAddress(network.settlement, { strict: false })) throw new Error('settlement: expected an address');
+    if (!/^0x[0-9a-fA-F]{40}$/.test(network.settlement)) throw new Error('settlement: expected an address');
     if (!Number.isSafeInteger(network.chainId)) throw new Error('chainId: expected a number');
     return { ...network, accounts: network.accounts ?? {} };
   } catch (cause) {
