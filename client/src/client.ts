@@ -25,7 +25,16 @@ import { Http, type Log } from './http.js';
 import { L1 } from './l1.js';
 import { memoryOutbox, type Outbox } from './outbox.js';
 import { type EncryptionKeys, inboxTopic, maxPlaintextBytes, Opener, sealedOverhead, sealMessages } from './seal.js';
-import { type Accepted, type BundleSigner, bytesInBundle, type Draft, fitsBundle, Sender } from './send.js';
+import {
+  type Accepted,
+  type BundleSigner,
+  bytesInBody,
+  bytesInBundle,
+  type Draft,
+  fitsBody,
+  fitsBundle,
+  Sender,
+} from './send.js';
 import {
   DEFAULT_STATUS_LIMITS,
   decodeStatus,
@@ -244,12 +253,10 @@ export class SealpostClient {
       const { topic } = this.#measure(message);
       // Queued before it is sealed, so that calls are sent in the order in which they were made.
       const sealing = this.#seal([message]);
-      sealing.catch(() => {});
-      const draft = async function* (): AsyncGenerator<Draft> {
-        yield { messages: await sealing };
-      };
+      const drafts = sealing.then((messages) => [{ messages }]);
+      drafts.catch(() => {});
       let sent: Accepted | undefined;
-      await sender.deliver(topicLane(topic, this.laneCount), draft(), signal, (accepted, draft) => {
+      await sender.deliver(topicLane(topic, this.laneCount), drafts, signal, (accepted, draft) => {
         if (draft === 0) sent = accepted;
       });
       return this.#sent(sent as Accepted);
@@ -270,49 +277,58 @@ export class SealpostClient {
       const progress = { messages: 0, bundles: 0, skipped: 0 };
       const bundles: SentBundle[] = [];
       const lanes = new Map<number, LaneOfMany>();
+      const { job } = options;
       const openLane = async (lane: number): Promise<LaneOfMany> => {
+        const skip = job === undefined ? 0 : await sender.turn(lane, stop.signal, (turn) => turn.jobDone(job));
         const one: LaneOfMany = {
           waiting: [],
           bytes: 0,
-          drafts: new Channel(),
-          skip: 0,
-          inputs: [],
-          delivery: Promise.resolve(),
+          group: [],
+          groupBytes: 0,
+          skip,
+          done: skip,
+          underway: Promise.resolve(),
         };
         lanes.set(lane, one);
-        await new Promise<void>((ready, failed) => {
-          one.delivery = sender.turn(lane, stop.signal, async (turn) => {
-            one.skip = options.job === undefined ? 0 : await turn.jobDone(options.job);
-            one.done = one.skip;
-            ready();
-            await turn.run(one.drafts, (accepted, draft) => {
-              const inputs = draft === undefined ? undefined : one.inputs[draft];
-              if (inputs === undefined) return;
-              bundles.push({ ...accepted, inputs });
-              progress.messages += accepted.count;
-              progress.bundles++;
-              options.onProgress?.({ ...progress });
-            });
-          });
-          one.delivery.catch((error) => {
-            failed(error);
-            one.drafts.fail(error);
-            stop.abort(error);
-          });
-        });
         return one;
       };
-      const flush = async (one: LaneOfMany) => {
-        const batch = one.waiting;
+      // A lane's turn is taken for each body anew and never held while another is waited for, be it a lane or the input: whoever
+      // sends on the same lanes in another order gets a turn in between.
+      const submit = async (lane: number, one: LaneOfMany) => {
+        const { group } = one;
+        one.group = [];
+        one.groupBytes = 0;
+        // The next body is sealed while this one is on its way, and no more than the next.
+        await one.underway;
+        stop.signal.throwIfAborted();
+        one.underway = sender.turn(lane, stop.signal, async (turn) => {
+          const left = job === undefined ? group : notDoneYet(group, job, await turn.jobDone(job));
+          for (const { inputs } of group.slice(0, group.length - left.length)) progress.skipped += inputs.length;
+          await turn.run(left, (accepted, draft) => {
+            const inputs = draft === undefined ? undefined : left[draft]?.inputs;
+            if (inputs === undefined) return;
+            bundles.push({ ...accepted, inputs });
+            progress.messages += accepted.count;
+            progress.bundles++;
+            options.onProgress?.({ ...progress });
+          });
+        });
+        one.underway.catch((error) => stop.abort(error));
+      };
+      const flush = async (lane: number, one: LaneOfMany) => {
+        const { waiting, bytes } = one;
         one.waiting = [];
         one.bytes = 0;
-        one.inputs.push(batch.map(({ input }) => input));
-        one.done = (one.done ?? 0) + batch.length;
-        const sealed = await this.#seal(batch.map(({ message }) => message));
-        await one.drafts.push({
-          messages: sealed,
-          job: options.job === undefined ? undefined : { name: options.job, done: one.done },
+        one.done += waiting.length;
+        const { done } = one;
+        if (one.group.length > 0 && !fitsBody(one.group.length, one.groupBytes, bytes)) await submit(lane, one);
+        const messages = await this.#seal(waiting.map(({ message }) => message));
+        one.group.push({
+          messages,
+          inputs: waiting.map(({ input }) => input),
+          job: job === undefined ? undefined : { name: job, done },
         });
+        one.groupBytes += bytesInBody(bytes);
       };
       try {
         let input = 0;
@@ -328,20 +344,21 @@ export class SealpostClient {
             continue;
           }
           const max = this.#options.maxMessagesPerBundle ?? 1_024;
-          if (!fitsBundle(one.waiting.length, one.bytes, payloadBytes, max)) await flush(one);
+          if (!fitsBundle(one.waiting.length, one.bytes, payloadBytes, max)) await flush(lane, one);
           one.waiting.push({ message, input: input++ });
           one.bytes += bytesInBundle(payloadBytes);
         }
-        for (const one of lanes.values()) {
-          if (one.waiting.length > 0) await flush(one);
-          one.drafts.end();
+        for (const [lane, one] of lanes) {
+          if (one.waiting.length > 0) await flush(lane, one);
+          if (one.group.length > 0) await submit(lane, one);
         }
-        await Promise.all([...lanes.values()].map(({ delivery }) => delivery));
+        await Promise.all([...lanes.values()].map(({ underway }) => underway));
       } catch (error) {
-        stop.abort(error);
-        for (const one of lanes.values()) one.drafts.fail(error);
-        await Promise.allSettled([...lanes.values()].map(({ delivery }) => delivery));
-        throw error;
+        // Whatever ended it first: the others only hear of that.
+        const reason = stop.signal.aborted ? stop.signal.reason : error;
+        stop.abort(reason);
+        await Promise.allSettled([...lanes.values()].map(({ underway }) => underway));
+        throw reason;
       } finally {
         signal.removeEventListener('abort', onAbort);
       }
@@ -663,65 +680,34 @@ export interface AccountInfo {
 
 /** What `sendMany` keeps of a lane. */
 interface LaneOfMany {
+  /** Of the bundle that is being filled. */
   waiting: { message: Outbound; input: number }[];
   bytes: number;
-  readonly drafts: Channel<Draft>;
+  /** Of the body that is being filled. */
+  group: DraftOfMany[];
+  groupBytes: number;
   /** Messages of the job still to be passed over. */
   skip: number;
-  /** Messages of the job signed so far. */
-  done?: number;
-  readonly inputs: number[][];
-  delivery: Promise<unknown>;
+  /** Messages of the job signed so far, or about to be. */
+  done: number;
+  /** The body on its way. */
+  underway: Promise<void>;
 }
 
-/** A queue of bounded length between the one who seals and the one who submits. */
-class Channel<T> implements AsyncIterable<T> {
-  readonly #items: T[] = [];
-  #state: 'open' | 'ended' | { error: unknown } = 'open';
-  #wake: (() => void)[] = [];
-
-  /** Resolves when there is room again. */
-  async push(item: T): Promise<void> {
-    this.#items.push(item);
-    this.#changed();
-    while (this.#items.length > MAX_WAITING_DRAFTS && this.#state === 'open') await this.#change();
-    if (typeof this.#state === 'object') throw this.#state.error;
-  }
-
-  end(): void {
-    if (this.#state === 'open') this.#state = 'ended';
-    this.#changed();
-  }
-
-  fail(error: unknown): void {
-    if (this.#state === 'open') this.#state = { error };
-    this.#changed();
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<T> {
-    for (;;) {
-      if (typeof this.#state === 'object') throw this.#state.error;
-      const item = this.#items.shift();
-      if (item !== undefined) {
-        this.#changed();
-        yield item;
-      } else if (this.#state === 'ended') return;
-      else await this.#change();
-    }
-  }
-
-  #change(): Promise<void> {
-    return new Promise((resolve) => this.#wake.push(resolve));
-  }
-
-  #changed(): void {
-    const woken = this.#wake;
-    this.#wake = [];
-    for (const wake of woken) wake();
-  }
+interface DraftOfMany extends Draft {
+  readonly inputs: readonly number[];
 }
 
-const MAX_WAITING_DRAFTS = 8;
+/**
+ * The drafts that a job still lacks: between two turns of this call another one may have gone on with the same job. Bundles are
+ * cut alike from the same messages; where they are not, going on would send some twice.
+ */
+function notDoneYet(group: readonly DraftOfMany[], job: string, done: number): readonly DraftOfMany[] {
+  const left = group.filter((draft) => (draft.job?.done ?? 0) > done);
+  const [first] = left;
+  if (first === undefined || (first.job?.done ?? 0) - first.messages.length === done) return left;
+  throw new LocalError('outbox.busy', `somebody else sends the job '${job}' at the same time: ${done} of its messages are sent`);
+}
 
 const pathOf = ({ sender, lane, nonce }: MessageId): string => `v1/messages/${lowerHex(sender)}/${lane}/${nonce}`;
 

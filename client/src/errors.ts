@@ -1,4 +1,4 @@
-import type { Facts, Hex } from '@sealpost/prover';
+import type { Facts, Hex, Message } from '@sealpost/prover';
 
 export { type Facts, ProtocolError } from '@sealpost/prover';
 
@@ -69,13 +69,16 @@ export class L1Error extends SealpostError {
  */
 export class SendError extends SealpostError {
   override readonly name = 'SendError';
+  /** With `send.refused`: the messages that are not sent and wait nowhere, as they were sealed: `sendMany` takes them as they are. */
+  readonly unsent?: readonly Message[];
 
   constructor(
     code: 'send.no_account' | 'send.refused' | 'send.nonce_behind' | 'send.nonce_unclear' | 'send.too_large' | 'send.bad_signer',
     message: string,
-    details: ErrorDetails = {},
+    details: ErrorDetails & { unsent?: readonly Message[] | undefined } = {},
   ) {
     super(code, message, details);
+    if (details.unsent !== undefined) this.unsent = details.unsent;
   }
 }
 

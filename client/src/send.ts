@@ -90,9 +90,26 @@ const MAX_BODY_BUNDLES = 64;
 /** A bundle that expired while it waited is signed again this often before the sequencer's clock is blamed. */
 const MAX_RENEWALS = 3;
 const BUNDLE_OVERHEAD = HEADER_BYTES + SIGNATURE_BYTES;
+/**
+ * What the API says about a bundle's own bytes: these are refused today and tomorrow. Every other answer, also one that is not
+ * the sequencer's (a proxy's 403, a page of HTML with status 200), leaves a bundle where it is: it may be in the log.
+ */
+const REFUSED_FOR_GOOD: ReadonlySet<string> = new Set([
+  'bundle.malformed',
+  'bundle.too_large',
+  'bundle.wrong_lane',
+  'bundle.bad_signature',
+]);
 
 /** How many bytes a message takes in a bundle. */
 export const bytesInBundle = (payloadBytes: number): number => 4 + MESSAGE_PREFIX_BYTES + payloadBytes;
+
+/** How many bytes a bundle takes in a body, framed, its messages taking `bytes` in the bundle. */
+export const bytesInBody = (bytes: number): number => 4 + BUNDLE_OVERHEAD + bytes;
+
+/** Whether one more bundle fits the body that goes out in one turn. */
+export const fitsBody = (bundles: number, bodyBytes: number, bytes: number): boolean =>
+  bundles < MAX_BODY_BUNDLES && bodyBytes + bytesInBody(bytes) <= MAX_BODY_BYTES;
 
 /** Whether one more message fits a bundle. */
 export const fitsBundle = (count: number, bytes: number, payloadBytes: number, maxMessages: number): boolean =>
@@ -136,11 +153,11 @@ export class Sender {
 
   /**
    * Delivers what an earlier call or process left in the outbox, then the drafts, in order. `onAccepted` hears of each
-   * bundle; the indices of drafts are those of the iterable, undefined for a bundle out of the outbox.
+   * bundle; the indices of drafts are those of the list, undefined for a bundle out of the outbox.
    */
   async deliver(
     lane: number,
-    drafts: Iterable<Draft> | AsyncIterable<Draft>,
+    drafts: readonly Draft[] | Promise<readonly Draft[]>,
     signal: AbortSignal,
     onAccepted: (accepted: Accepted, draft: number | undefined) => void = () => {},
   ): Promise<void> {
@@ -215,7 +232,7 @@ export class LaneTurn {
   }
 
   async run(
-    drafts: Iterable<Draft> | AsyncIterable<Draft>,
+    drafts: readonly Draft[] | Promise<readonly Draft[]>,
     onAccepted: (accepted: Accepted, draft: number | undefined) => void,
   ): Promise<void> {
     const left = this.#outbox.pending;
@@ -226,39 +243,17 @@ export class LaneTurn {
         onAccepted,
       );
     }
-    let group: { draft: Draft; index: number }[] = [];
-    let bytes = 0;
-    let index = 0;
-    // The next group is sealed by the drafts' iterator and signed here while the one before is on its way.
-    let underway: Promise<void> = Promise.resolve();
-    const flush = async () => {
-      const ready = group;
-      group = [];
-      bytes = 0;
-      await underway;
-      underway = this.#signAndSubmit(ready, onAccepted);
-      underway.catch(() => {});
-    };
-    try {
-      for await (const draft of drafts) {
-        const size = draft.messages.reduce((sum, { payload }) => sum + bytesInBundle(payload.length), BUNDLE_OVERHEAD + 4);
-        if (group.length > 0 && (bytes + size > MAX_BODY_BYTES || group.length === MAX_BODY_BUNDLES)) await flush();
-        group.push({ draft, index: index++ });
-        bytes += size;
-      }
-      if (group.length > 0) await flush();
-    } finally {
-      await underway;
-    }
+    const group = await drafts;
+    if (group.length > 0) await this.#signAndSubmit(group, onAccepted);
   }
 
   async #signAndSubmit(
-    group: readonly { draft: Draft; index: number }[],
+    group: readonly Draft[],
     onAccepted: (accepted: Accepted, draft: number | undefined) => void,
   ): Promise<void> {
     let nonce = await this.#nextNonce();
     const ready: Outgoing[] = [];
-    for (const { draft, index } of group) {
+    for (const [index, draft] of group.entries()) {
       const bundle = await this.#sign(draft.messages, nonce);
       const record = { nonce, count: draft.messages.length, bundle: encodeBundle(bundle), job: draft.job };
       // A crash before this line forgets a signature that nobody has seen. From here on the nonce belongs to these bytes:
@@ -277,11 +272,9 @@ export class LaneTurn {
    * messages under one name.
    */
   async #nextNonce(): Promise<bigint> {
-    const { http } = this.#options;
     const known = this.#outbox.head?.next;
     if (this.#agreed && known !== undefined) return known;
-    const answer = await http.getJson(`v1/accounts/${this.#sender}`, { query: { lane: this.#lane }, ...this.#call() });
-    const nonce = parseUint((answer as { nonce?: unknown } | null)?.nonce, 64);
+    const nonce = await this.#sequencersNonce();
     if (known !== undefined && nonce < known) {
       throw new SendError(
         'send.nonce_behind',
@@ -291,6 +284,12 @@ export class LaneTurn {
     }
     this.#agreed = true;
     return nonce;
+  }
+
+  async #sequencersNonce(): Promise<bigint> {
+    const path = `v1/accounts/${this.#sender}`;
+    const answer = await this.#options.http.getJson(path, { query: { lane: this.#lane }, ...this.#call() });
+    return parseUint((answer as { nonce?: unknown } | null)?.nonce, 64);
   }
 
   async #sign(messages: readonly Message[], nonce: bigint): Promise<Bundle> {
@@ -365,6 +364,8 @@ export class LaneTurn {
       answer = await this.#options.http.postBytes('v1/bundles', bytes, this.#call());
     } catch (error) {
       if (!(error instanceof RequestError) || error.status === 0 || isRetryable(error)) throw error;
+      // No word of the API: whoever said it may have passed the bundles on before. Only a size limit means the same from anybody.
+      if (error.problem === undefined && (error.status !== 413 || body.length === 1)) throw error;
       if (error.problem?.results === undefined) return body.length === 1 ? [error] : undefined;
       answer = error.problem;
     }
@@ -469,15 +470,8 @@ export class LaneTurn {
       const renewed = await this.#signAgain(one, nonce);
       return [{ ...renewed, renewals: one.renewals + 1 }, ...rest];
     }
-    if (error.code !== 'bundle.nonce') {
-      // Malformed, too large, wrong lane, bad signature: refused today and tomorrow. The nonce is free again; should the
-      // sequencer ever take these bytes after all, the next bundle at this nonce is answered by 409 and is not sent twice.
-      await this.#outbox.drop(nonce);
-      throw new SendError('send.refused', `the sequencer refused a bundle: ${error.message}`, {
-        facts: { ...facts, code: error.code, pending: false },
-        cause: error,
-      });
-    }
+    if (REFUSED_FOR_GOOD.has(error.code)) throw await this.#withdraw(one, rest, error);
+    if (error.code !== 'bundle.nonce') throw error;
     const expected = parseUint(error.facts.expected, 64);
     if (expected < nonce) {
       // Something before us is missing, and it is not in our outbox: it was accepted and lost, or another client's bundle is on
@@ -503,6 +497,35 @@ export class LaneTurn {
     if (next !== undefined) return [next, one, ...rest.filter((other) => other !== next)];
     this.#options.log('send.renumbered', { lane: this.#lane, nonce: String(nonce), expected: String(expected), count });
     return [await this.#signAgain(one, expected), ...rest];
+  }
+
+  /**
+   * Takes a bundle that was refused for good out of the outbox, and those behind it: signed for nonces that only come up after
+   * its own, they would wait for ever. What the sequencer's next nonce has passed may be in the log, and stays to be judged.
+   * From the last to the first, so that a crash leaves no gap in front of what is left; the error hands the messages back.
+   */
+  async #withdraw(one: Outgoing, rest: readonly Outgoing[], error: RequestError): Promise<SendError> {
+    const { nonce, count } = one.record;
+    const next = rest.length === 0 ? nonce : await this.#sequencersNonce();
+    const behind = rest.filter(({ record }) => record.nonce > nonce && record.nonce >= next);
+    const withdrawn = [one, ...behind].sort((a, b) => (a.record.nonce < b.record.nonce ? -1 : 1));
+    for (const { record } of [...withdrawn].reverse()) await this.#outbox.drop(record.nonce);
+    const unsent = withdrawn.flatMap(({ bundle }) => bundle.messages);
+    const more = behind.length === 0 ? '' : `; ${unsent.length - count} messages signed behind it are not sent either`;
+    return new SendError('send.refused', `the sequencer refused a bundle: ${error.message}${more}`, {
+      facts: {
+        lane: this.#lane,
+        nonce: String(nonce),
+        code: error.code,
+        bundles: withdrawn.length,
+        messages: unsent.length,
+        // Of a call before this one: nothing of this one's is signed yet.
+        earlier: !this.#draftOf.has(one.record),
+        pending: this.#outbox.pending.length > 0,
+      },
+      cause: error,
+      unsent,
+    });
   }
 
   /** The same messages, signed anew, in the old bundle's place in the outbox: atomically, or a crash would leave both. */

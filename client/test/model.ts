@@ -60,6 +60,7 @@ interface Lane {
 /** What goes wrong with a request: an answer of another kind, or a connection cut before or after the work was done. */
 export type Fault =
   | { readonly status: number; readonly problem: Record<string, unknown>; readonly headers?: Record<string, string> }
+  | { readonly status: number; readonly html: string }
   | 'cut before'
   | 'cut after';
 
@@ -76,6 +77,8 @@ export class ModelSequencer {
   forge: (receipt: Receipt) => Receipt = (receipt) => receipt;
   /** Changes the messages of topics before they are given out. */
   tamper: (message: Record<string, unknown>) => Record<string, unknown> = (message) => message;
+  /** Codes for bundles that are to be refused for good. */
+  refuse: (bundle: BundleView) => string | undefined = () => undefined;
   signingKey: Hex = receiptKey;
   includeDelay = 900n;
   /** Unix seconds; what expiry is compared with. */
@@ -226,6 +229,10 @@ export class ModelSequencer {
       request.socket.destroy();
       return;
     }
+    if (typeof fault === 'object' && 'html' in fault) {
+      response.writeHead(fault.status, { 'content-type': 'text/html' }).end(fault.html);
+      return;
+    }
     if (typeof fault === 'object') {
       const head = { 'content-type': 'application/problem+json', ...fault.headers };
       response.writeHead(fault.status, head).end(JSON.stringify({ status: fault.status, ...fault.problem }));
@@ -290,6 +297,8 @@ export class ModelSequencer {
     const error = (status: number, code: string, facts = {}) => ({
       error: { type: 'about:blank', title: code, detail: code, status, code, ...facts },
     });
+    const refused = this.refuse(view);
+    if (refused !== undefined) return error(400, refused);
     if (view.lane >= this.laneCount) return error(422, 'bundle.wrong_lane');
     try {
       verifyBundleSignature(this.domain, fields);

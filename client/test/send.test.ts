@@ -12,6 +12,7 @@ import {
   type Outbox,
   type SealpostClient,
   type SecretIdentity,
+  type SendError,
 } from '../src/index.js';
 import { fileOutbox } from '../src/node.js';
 import { type Anvil, startAnvil } from './anvil.js';
@@ -255,6 +256,97 @@ describe('nonces', () => {
   });
 });
 
+describe('what is not the sequencer’s word', () => {
+  it.each([
+    ['a proxy’s 404', { status: 404, html: '<h1>Not Found</h1>' }],
+    ['a firewall’s 403', { status: 403, html: '<h1>Forbidden</h1>' }],
+    ['a proxy’s 429', { status: 429, html: '<h1>Slow down</h1>' }],
+    ['a captive portal’s 200', { status: 200, html: '<html>' }],
+    ['JSON of somebody else', { status: 404, problem: { error: 'no route' } }],
+    ['a problem of another kind', { status: 404, problem: { code: 'not_found', detail: 'no route' } }],
+  ])('%s: nothing is dropped, nothing doubled', async (_name, answer) => {
+    const model = await network();
+    const outbox = memoryOutbox();
+    const alice = await connect(model, await createIdentity(), { outbox, maxMessagesPerBundle: 2 });
+    // Of the first bundle it is not known whether the sequencer has it.
+    model.failNext(/bundles/, 'cut after');
+    let posts = 0;
+    model.faults.push((method) => (method === 'POST' && ++posts > 1 ? answer : undefined));
+    await expect(alice.sendMany(texts(3), { job: 'three' })).rejects.toMatchObject({
+      code: expect.stringMatching(/network.bad_answer|not_found/),
+      facts: { pending: true },
+    });
+    model.faults.length = 0;
+    expect(await alice.sendMany(texts(3), { job: 'three' })).toMatchObject({ count: 0, skipped: 3 });
+    await alice.send(to('after'));
+    expect(await inboxTexts(model)).toEqual(['message 0', 'message 1', 'message 2', 'after']);
+  });
+
+  it('a proxy’s 413 for many bundles: one by one', async () => {
+    const model = await network();
+    const alice = await connect(model, await createIdentity(), { maxMessagesPerBundle: 2 });
+    model.failNext(/bundles/, { status: 413, html: '<h1>Request Entity Too Large</h1>' });
+    await alice.sendMany(texts(5));
+    expect(await inboxTexts(model)).toEqual(texts(5).map(({ text }) => text));
+  });
+});
+
+describe('a bundle that is refused for good', () => {
+  const outboxes = [
+    ['memory', async () => memoryOutbox()],
+    [
+      'files',
+      async () => {
+        const folder = await mkdtemp(join(tmpdir(), 'sealpost-send-'));
+        folders.push(folder);
+        return fileOutbox({ folder });
+      },
+    ],
+  ] as const;
+
+  it.each(outboxes)(
+    'takes those behind it along, hands their messages back, and leaves the lane free: %s',
+    async (_name, make) => {
+      const model = await network();
+      const alice = await connect(model, await createIdentity(), { outbox: await make(), maxMessagesPerBundle: 2 });
+      await alice.send(to('before'));
+      model.refuse = ({ nonce }) => (nonce === 1n ? 'bundle.too_large' : undefined);
+      const error = await alice.sendMany(texts(5)).catch((reason: unknown) => reason);
+      expect(error).toMatchObject({
+        code: 'send.refused',
+        facts: { nonce: '1', code: 'bundle.too_large', bundles: 3, messages: 5, earlier: false, pending: false },
+      });
+      model.refuse = () => undefined;
+      await alice.send(to('after'));
+      await alice.sendMany((error as SendError).unsent ?? []);
+      expect(await inboxTexts(model)).toEqual(['before', 'after', ...texts(5).map(({ text }) => text)]);
+    },
+  );
+
+  it.each(outboxes)('a job goes on in front of it: %s', async (_name, make) => {
+    const model = await network();
+    const alice = await connect(model, await createIdentity(), { outbox: await make(), maxMessagesPerBundle: 2 });
+    model.refuse = ({ nonce }) => (nonce === 2n ? 'bundle.malformed' : undefined);
+    await expect(alice.sendMany(texts(7), { job: 'seven' })).rejects.toMatchObject({ code: 'send.refused' });
+    model.refuse = () => undefined;
+    expect(await alice.sendMany(texts(7), { job: 'seven' })).toMatchObject({ skipped: 2, count: 5 });
+    expect(await inboxTexts(model)).toEqual(texts(7).map(({ text }) => text));
+  });
+
+  it('left by an earlier call: says so, and the next call goes through', async () => {
+    const model = await network();
+    const alice = await connect(model, await createIdentity(), { maxMessagesPerBundle: 2 });
+    model.faults.push((method) => (method === 'POST' ? 'cut before' : undefined));
+    await expect(alice.sendMany(texts(4), { timeoutMs: 60 })).rejects.toMatchObject({ code: 'timeout' });
+    model.faults.length = 0;
+    model.refuse = () => 'bundle.wrong_lane';
+    await expect(alice.send(to('new'))).rejects.toMatchObject({ code: 'send.refused', facts: { earlier: true, messages: 4 } });
+    model.refuse = () => undefined;
+    await alice.send(to('new'));
+    expect(await inboxTexts(model)).toEqual(['new']);
+  });
+});
+
 describe('receipts', () => {
   const send = async (change: (model: ModelSequencer) => void) => {
     const model = await network();
@@ -396,6 +488,48 @@ describe('sendMany', () => {
     });
     await alice.sendMany(texts(500));
     expect(await inboxTexts(model)).toEqual(texts(500).map(({ text }) => text));
+  });
+
+  it.each([
+    ['one client', 'one', 'memory'],
+    ['two clients on one outbox', 'two', 'memory'],
+    ['two clients on one folder', 'two', 'files'],
+  ])('two calls over two lanes in opposite order both end: %s', async (_name, clients, kind) => {
+    const model = await network({ laneCount: 2 });
+    const folder = await mkdtemp(join(tmpdir(), 'sealpost-send-'));
+    folders.push(folder);
+    const outbox = () => (kind === 'files' ? fileOutbox({ folder }) : shared);
+    const shared = memoryOutbox();
+    const identity = await createIdentity();
+    const first = await connect(model, identity, { outbox: outbox() });
+    const second = clients === 'one' ? first : await connect(model, identity, { outbox: outbox() });
+    const on = (lane: number) => ({ topic: `0x000${lane}${'00'.repeat(30)}` as Hex, payload: Uint8Array.of(lane) });
+    // Each gives its second message only after the other has given its first.
+    let given = 0;
+    let go = () => {};
+    const both = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    const source = async function* (...lanes: number[]) {
+      for (const lane of lanes) {
+        yield on(lane);
+        if (++given === 2) go();
+        await both;
+      }
+    };
+    const call = { timeoutMs: 20_000 };
+    const sent = await Promise.all([first.sendMany(source(0, 1), call), second.sendMany(source(1, 0), call)]);
+    expect(sent.map(({ count }) => count)).toEqual([2, 2]);
+    expect([model.messages(0).length, model.messages(1).length]).toEqual([2, 2]);
+  });
+
+  it('two calls with one job send it once', async () => {
+    const model = await network();
+    const alice = await connect(model, await createIdentity(), { maxMessagesPerBundle: 2 });
+    const sent = await Promise.all([1, 2].map(() => alice.sendMany(texts(300), { job: 'one' })));
+    expect(sent.map(({ count }) => count).reduce((sum, count) => sum + count)).toBe(300);
+    expect(sent.map(({ count, skipped }) => count + skipped)).toEqual([300, 300]);
+    expect(await inboxTexts(model)).toEqual(texts(300).map(({ text }) => text));
   });
 
   it('stops the whole when the source fails, and what was accepted stays', async () => {

@@ -70,10 +70,11 @@ const firstLine = (text: string): string => (text.split('\n', 1)[0] ?? '').repla
 /** Asks on the terminal without showing what is typed. */
 function ask(question: string, signal: AbortSignal): Promise<string> {
   return new Promise((resolve, reject) => {
-    process.stderr.write(question);
     // readline echoes to its output: this one swallows it.
     const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
     const lines = createInterface({ input: process.stdin, output: silent, terminal: true });
+    // Only now: before the terminal is in raw mode it would echo what is typed.
+    process.stderr.write(question);
     const end = (finish: () => void) => {
       lines.close();
       process.stderr.write('\n');
@@ -84,8 +85,6 @@ function ask(question: string, signal: AbortSignal): Promise<string> {
     signal.addEventListener('abort', onAbort, { once: true });
     lines.once('line', (line) => end(() => resolve(line)));
     // In raw mode Ctrl-C is a key, not a signal.
-    lines.once('SIGINT', () => {
-      end(() => process.kill(process.pid, 'SIGINT'));
-    });
+    lines.once('SIGINT', () => process.kill(process.pid, 'SIGINT'));
   });
 }

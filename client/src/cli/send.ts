@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { formatMessageId } from '@sealpost/prover';
 import type { Hex, Outbound, Rung, SealpostClient } from '../index.js';
@@ -73,16 +72,12 @@ interface FileOrder {
 async function sendFile(context: Context, client: SealpostClient, order: FileOrder): Promise<0> {
   const { output, signal, flags } = context;
   const fromStdin = order.file === '-';
-  const totalBytes = fromStdin ? undefined : await sizeOf(order.file);
   // What is sent once is known by content and recipient: run again after an interruption, it goes on; run again after the end,
   // it has nothing to do. Lines from stdin are gone after an interruption: their bundles are in the outbox all the same.
-  const job = fromStdin || order.again ? undefined : `file ${await digestOf(order.file, signal)} to ${order.to}`;
-  let readBytes = 0;
+  const content = fromStdin ? undefined : await readThrough(order.file, signal);
+  const job = content === undefined || order.again ? undefined : `file ${content.digest} to ${order.to}`;
   const messages = async function* (): AsyncGenerator<Outbound> {
     const input = fromStdin ? process.stdin : createReadStream(order.file);
-    input.on('data', (chunk: Buffer | string) => {
-      readBytes += chunk.length;
-    });
     for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
       if (line.includes('\ufffd')) {
         throw new CliError(1, 'file.malformed', `${order.file} is no UTF-8 text`, `iconv -t utf-8 ${order.file}`);
@@ -100,7 +95,7 @@ async function sendFile(context: Context, client: SealpostClient, order: FileOrd
       shown = done;
       const rate = Math.round(done / ((performance.now() - started) / 1_000));
       const more = skipped > 0 ? `, ${number(skipped)} before` : '';
-      output.progress(`${number(done)} messages to ${order.name}, ${number(rate)}/s${more}`, readBytes, totalBytes);
+      output.progress(`${number(done)} messages to ${order.name}, ${number(rate)}/s${more}`, done + skipped, content?.lines);
     },
   });
   output.clearProgress();
@@ -128,18 +123,22 @@ const bundleFacts = (bundle: { lane: number; nonce: bigint; count: number; bundl
   sequence: bundle.receipt.sequence,
 });
 
-async function sizeOf(path: string): Promise<number> {
+/** A file's digest and how many lines it has. */
+async function readThrough(path: string, signal: AbortSignal): Promise<{ digest: string; lines: number }> {
+  const hash = createHash('sha256');
+  let lines = 0;
+  let last = 0x0a;
   try {
-    return (await stat(path)).size;
+    for await (const chunk of createReadStream(path, { signal }) as AsyncIterable<Buffer>) {
+      hash.update(chunk);
+      for (let at = chunk.indexOf(0x0a); at >= 0; at = chunk.indexOf(0x0a, at + 1)) lines++;
+      last = chunk.at(-1) ?? last;
+    }
   } catch (cause) {
+    signal.throwIfAborted();
     throw new CliError(1, 'file.missing', `${path} cannot be read`, `ls -l ${path}`, { cause });
   }
-}
-
-async function digestOf(path: string, signal: AbortSignal): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path, { signal })) hash.update(chunk);
-  return hash.digest('hex');
+  return { digest: hash.digest('hex'), lines: last === 0x0a ? lines : lines + 1 };
 }
 
 /** All of stdin as one message, without one newline at the end, which the shell adds. */

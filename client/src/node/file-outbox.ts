@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { link, mkdir, readdir, readFile, rename, unlink, writeFile } from 'node:fs/promises';
 import { hostname, uptime } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { type Clock, systemClock } from '../clock.js';
 import { LocalError } from '../errors.js';
 import {
@@ -32,6 +32,7 @@ const FORMAT = 'sealpost-outbox/1';
  * - `<nonce>.bundle`: a signed bundle, with a line of JSON and its digest before the bytes
  * - `head.json`: the next nonce and the last receipt
  * - `jobs/<digest>.json`: how far a named job is
+ * - `refused/`: bundles that the sequencer refused for good, and those that were signed behind them; never read
  * - `lock`: who has the folder; a lock whose process is gone is taken over
  *
  * Bundles are encrypted messages: nothing in here can be read without the recipients' keys.
@@ -133,7 +134,16 @@ class FileLane implements OutboxLane {
   }
 
   async drop(nonce: bigint): Promise<void> {
-    await this.#forget(nonce);
+    const record = this.#records.get(nonce);
+    if (record === undefined) return;
+    // Out of the way for ever, and not thrown away: it may be the only copy.
+    const refused = join(this.#folder, 'refused');
+    await mkdir(refused, { recursive: true, mode: 0o700 });
+    const path = this.#pathOf(nonce);
+    await rename(path, join(refused, `${basename(path, '.bundle')}-${digestOf(record.bundle).slice(0, 16)}.bundle`));
+    await syncFolder(refused);
+    await syncFolder(this.#folder);
+    this.#records.delete(nonce);
   }
 
   async close(): Promise<void> {
