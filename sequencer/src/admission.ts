@@ -25,9 +25,10 @@ export function submissionOfFrames(bytes: Uint8Array): Submission {
 }
 
 /** The same of bundles that came as JSON: each is brought into its bytes, or refused for itself. */
-export function submissionOfBundles(bundles: readonly Bundle[]): Submission {
+export function submissionOfBundles(bundles: readonly (Bundle | RequestError)[]): Submission {
   const encoded: Uint8Array[] = [];
   const slots = bundles.map((bundle) => {
+    if (bundle instanceof RequestError) return bundle;
     try {
       encoded.push(encodeBundle(bundle));
       return encoded.length - 1;

@@ -70,9 +70,6 @@ export const BundleSchema = z
   })
   .openapi('Bundle') satisfies z.ZodType<Bundle>;
 
-/** What `POST /v1/bundles` takes as JSON. */
-export const SubmissionSchema = z.union([BundleSchema.transform((bundle) => [bundle]), z.array(BundleSchema).min(1)]);
-
 const ReceiptSchema = z
   .object({
     lane,
@@ -222,6 +219,7 @@ const laneParam = z
   .string()
   .regex(/^(0|[1-9][0-9]{0,4})$/, 'expected a lane')
   .transform(Number)
+  .refine((lane) => lane <= 0xffff, 'expected a lane below 65536')
   .openapi({ type: 'integer' });
 const messageParams = z.object({ sender: hex(20), lane: laneParam, nonce: uint(64) });
 const batchParams = z.object({ lane: laneParam, number: uint(64) });

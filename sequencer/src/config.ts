@@ -170,7 +170,7 @@ export const SETTINGS = {
   },
   l1StartBlock: {
     env: 'SEALPOST_L1_START_BLOCK',
-    meaning: 'a block not above the contract’s deployment: where an empty database starts reading',
+    meaning: 'a block not above the contract’s deployment: where a log that knows no L1 block starts reading',
     fallback: '0',
     parse: whole(0, Number.MAX_SAFE_INTEGER),
   },

@@ -1,6 +1,7 @@
 import type { HttpBindings } from '@hono/node-server';
 import { OpenAPIHono } from '@hono/zod-openapi';
 import {
+  type Bundle,
   type Domain,
   type Hex,
   headerToJson,
@@ -16,7 +17,7 @@ import {
 import type { Context } from 'hono';
 import { cors } from 'hono/cors';
 import { admit, inSlotOrder, type Submission, submissionOfBundles, submissionOfFrames } from './admission.js';
-import { PROBLEMS, ROUTES, SUBMIT_BODY, SubmissionSchema } from './api.js';
+import { BundleSchema, PROBLEMS, ROUTES, SUBMIT_BODY } from './api.js';
 import { RequestError, unavailable } from './errors.js';
 import type { Live } from './live.js';
 import type { Metrics } from './metrics.js';
@@ -188,7 +189,7 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
     const { topic } = context.req.valid('param');
     const valid = context.req.valid('query');
     let query = topicQuery(topic, valid);
-    let page = await reader.page(query);
+    let page = await reader.page(query, context.req.raw.signal);
     if (page.messages.length === 0 && (valid.wait ?? 0) > 0) {
       if (live.size >= limits.maxWaiting) throw unavailableForWaiting();
       const deadline = performance.now() + (valid.wait ?? 0) * 1_000;
@@ -205,7 +206,7 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
         // Watching first, then reading again: what came in between is not missed.
         for (;;) {
           query = { ...query, after: page.next };
-          page = await reader.page(query);
+          page = await reader.page(query, context.req.raw.signal);
           const leftMs = deadline - performance.now();
           if (page.messages.length > 0 || leftMs <= 0 || live.ended || signal.aborted) break;
           if (!woken) {
@@ -362,7 +363,11 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
   return app;
 }
 
-/** @throws bundle.malformed unless the body is one bundle object or an array of them, as JSON */
+/**
+ * Judged one bundle at a time, up to the first that has not the shape: a validator that lists every fault of a large body would
+ * take more time and memory than the body was worth.
+ * @throws bundle.malformed unless the body is one bundle object or an array of them, as JSON
+ */
 function submissionOfJson(bytes: Uint8Array): Submission {
   let value: unknown;
   try {
@@ -370,31 +375,22 @@ function submissionOfJson(bytes: Uint8Array): Submission {
   } catch (error) {
     throw new RequestError('bundle.malformed', `expected a bundle or an array of bundles as JSON: ${(error as Error).message}`);
   }
-  if (Array.isArray(value) && value.length === 0)
-    throw new RequestError('bundle.malformed', 'expected one or more bundles, got an empty array');
-  const parsed = SubmissionSchema.safeParse(value);
-  if (!parsed.success) {
-    const { at, message } = deepestIssue(parsed.error.issues, []);
-    throw new RequestError('bundle.malformed', `${at || 'body'}: ${message}`, { at });
+  if (!Array.isArray(value)) return submissionOfBundles([bundleOfJson(value, 'body')]);
+  if (value.length === 0) throw new RequestError('bundle.malformed', 'expected one or more bundles, got an empty array');
+  return submissionOfBundles(value.map((item, index) => bundleOfJson(item, `[${index}]`)));
+}
+
+function bundleOfJson(value: unknown, at: string): Bundle | RequestError {
+  const messages = (value as { messages?: unknown } | null)?.messages;
+  if (Array.isArray(messages) && messages.length > MAX_MESSAGES) {
+    const count = messages.length;
+    return new RequestError('bundle.malformed', `${at}: expected 1 to ${MAX_MESSAGES} messages, got ${count}`, { at, count });
   }
-  return submissionOfBundles(parsed.data);
-}
-
-interface Issue {
-  readonly code?: string | undefined;
-  readonly path: readonly PropertyKey[];
-  readonly message: string;
-  readonly errors?: readonly (readonly Issue[])[];
-}
-
-/** Of a union's complaints, the one that got furthest: the shape that was meant. */
-function deepestIssue(issues: readonly Issue[], prefix: readonly PropertyKey[]): { at: string; message: string } {
-  const [issue] = issues;
-  if (issue === undefined) return { at: prefix.join('.'), message: 'not valid' };
-  const path = [...prefix, ...issue.path];
-  const branches = (issue.errors ?? []).map((branch) => deepestIssue(branch, path));
-  const [deepest] = branches.sort((a, b) => b.at.split('.').length - a.at.split('.').length || b.at.length - a.at.length);
-  return deepest ?? { at: path.join('.'), message: issue.message };
+  const parsed = BundleSchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const path = [at, ...(issue?.path ?? [])].join('.');
+  throw new RequestError('bundle.malformed', `${path}: ${issue?.message ?? 'not a bundle'}`, { at: path });
 }
 
 const fromProtocol = (error: ProtocolError): RequestError =>

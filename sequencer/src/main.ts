@@ -10,6 +10,7 @@ import { createStore, loadStore } from './adapters/sqlite.js';
 import { createL1 } from './adapters/viem.js';
 import { AccountRates } from './admission.js';
 import { type Config, ConfigError, configReference, describeConfig, parseConfig } from './config.js';
+import { RequestError } from './errors.js';
 import { defaultFollowerConfig, Follower } from './follower.js';
 import { createApp, type Readiness } from './http.js';
 import { Lifecycle } from './lifecycle.js';
@@ -27,13 +28,13 @@ import {
 } from './ports.js';
 import { defaultPosterConfig, Poster } from './poster.js';
 import { LogReader } from './reader.js';
-import { type PromiseTerms, ReceiptBook } from './receipts.js';
+import { type PromiseTerms, promiseDeadline, ReceiptBook } from './receipts.js';
 import { type BatchDigest, type DigestRequest, Sealer } from './sealer.js';
 import { Sequencer } from './sequencer.js';
 import { Thread } from './threads.js';
 import { type VerifierData, VerifierPool } from './verifier.js';
 
-const VERSION = '0.1.0';
+const { version: VERSION } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
 const DEVELOPMENT_CHAIN_ID = 31_337n;
 
 const USAGE = `The Sealpost sequencer, ${VERSION}.
@@ -322,11 +323,9 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
   );
 
   const readiness = (): Readiness => {
-    const seen = view();
-    const stale = maxL1AgeMs > 0 && seen !== undefined && clock.monotonic() - seen.movedAt > maxL1AgeMs;
     const { backlogBatches, walletWei } = poster.status();
     const checks = {
-      l1: seen === undefined ? 'not seen since the start' : stale ? `block ${seen.latest.number} does not move` : 'ok',
+      l1: whyNotPromise(terms) ?? 'ok',
       backlog: backlogBatches > config.maxBacklogBatches ? `${backlogBatches} batches are not committed` : 'ok',
       wallet: walletWei === 0n ? `the posting account ${l1.posterAddress} has no money` : 'ok',
       disk: sequencer.hasRoom ? 'ok' : 'the last write found no room',
@@ -384,6 +383,17 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
     workers,
     version: VERSION,
   });
+}
+
+/** What keeps the sequencer from promising anything now; undefined if nothing does. */
+function whyNotPromise(terms: PromiseTerms): string | undefined {
+  try {
+    promiseDeadline(terms);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof RequestError)) throw error;
+    return error.message;
+  }
 }
 
 function listen(server: Server, host: string, port: number): Promise<number> {

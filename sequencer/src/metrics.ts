@@ -54,6 +54,16 @@ export class Metrics {
           this.set(read());
         },
       });
+    const counter = (name: string, help: string, read: () => number) =>
+      new Counter({
+        name,
+        help,
+        registers,
+        collect() {
+          this.reset();
+          this.inc(read());
+        },
+      });
     new Gauge({
       name: 'sealpost_head_sequence',
       help: 'The next sequence not yet on the rung',
@@ -80,21 +90,18 @@ export class Metrics {
     gauge('sealpost_disk_bytes', 'Size of the database with its WAL', gauges.diskBytes);
     gauge('sealpost_l1_block', 'Newest L1 block seen', () => Number(gauges.l1()?.block ?? 0n));
     gauge('sealpost_l1_lag_seconds', 'Since the newest L1 block was seen', () => gauges.l1()?.lagSeconds ?? Number.NaN);
-    gauge('sealpost_l1_reorgs', 'L1 reorganisations followed since the start', () => gauges.l1()?.reorgs ?? 0);
+    counter('sealpost_l1_reorgs_total', 'L1 reorganisations followed', () => gauges.l1()?.reorgs ?? 0);
     gauge('sealpost_wallet_wei', 'Balance of the posting account', () => Number(gauges.poster().walletWei ?? Number.NaN));
     gauge('sealpost_backlog_batches', 'Batches sealed and not committed', () => gauges.poster().backlogBatches);
-    gauge(
-      'sealpost_post_fee_bumps',
-      'Commit transactions replaced at a higher fee since the start',
-      () => gauges.poster().feeBumps,
-    );
-    new Gauge({
-      name: 'sealpost_post_attempts',
-      help: 'Commit transactions since the start, by outcome',
+    counter('sealpost_post_fee_bumps_total', 'Commit transactions replaced at a higher fee', () => gauges.poster().feeBumps);
+    new Counter({
+      name: 'sealpost_post_attempts_total',
+      help: 'Commit transactions, by outcome',
       labelNames: ['outcome'],
       registers,
       collect() {
-        for (const [outcome, count] of Object.entries(gauges.poster().attempts)) this.set({ outcome }, count);
+        this.reset();
+        for (const [outcome, count] of Object.entries(gauges.poster().attempts)) this.inc({ outcome }, count);
       },
     });
     collectDefaultMetrics({ register: this.registry });

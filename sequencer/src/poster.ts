@@ -231,10 +231,10 @@ function drive(
       if (publication.times < MAX_REFUSALS) return { kind: 'resend', why: 'unpublished', send: newest };
       return again('replace', bumpedFees(newest, fees, config));
     case 'published': {
-      if (!known && minable) return { kind: 'resend', why: 'dropped', send: newest };
       const blocks = latest.number - publication.atBlock;
       const stuck = nowMs - publication.atMs >= config.bumpAfterMs && blocks >= BigInt(config.bumpAfterBlocks);
       if (stuck || !minable) return again('bump', bumpedFees(newest, fees, config));
+      if (!known) return { kind: 'resend', why: 'dropped', send: newest };
       return { kind: 'wait', why: 'pending', lane };
     }
   }
@@ -557,7 +557,10 @@ export class Poster {
     const memory = this.memory.get(transactionHash) ?? {};
     this.memory.set(transactionHash, memory);
     const published = () => {
-      memory.publication = { result: 'published', atMs: clock.monotonic(), atBlock };
+      // Since it was first there: one that is dropped again and again is stuck, too.
+      if (memory.publication?.result !== 'published') {
+        memory.publication = { result: 'published', atMs: clock.monotonic(), atBlock };
+      }
     };
     try {
       await until(l1.broadcast(send.raw));

@@ -107,10 +107,14 @@ export class LogReader {
   }
 
   /**
-   * Messages of a topic in order, at most `limit` and about 8 MiB, and the cursor to go on from.
+   * Messages of a topic in order, at most `limit` and about 8 MiB, and the cursor to go on from. Goes through as many places as
+   * it takes, letting others have their turn, until `signal` says that nobody wants the page any more.
    * @throws request.invalid for a cursor beyond anything that can be stored
    */
-  async page({ topic, after, limit, senders, proofs }: TopicQuery): Promise<{ messages: MessageRecord[]; next: bigint }> {
+  async page(
+    { topic, after, limit, senders, proofs }: TopicQuery,
+    signal?: AbortSignal,
+  ): Promise<{ messages: MessageRecord[]; next: bigint }> {
     const { store } = this.deps;
     const lane = this.laneOf(topic);
     const messages: MessageRecord[] = [];
@@ -118,22 +122,28 @@ export class LogReader {
     if (next >> 48n !== 0n) throw new RequestError('request.invalid', 'after: expected a cursor that this API gave out');
     let bytes = 0;
     let open: OpenEntry | undefined;
-    for (;;) {
-      const places = store.placesOf(topic, lane, placeBefore(next), Math.min(limit - messages.length, PLACES_A_TURN));
-      if (places.length === 0) return { messages, next };
+    while (!signal?.aborted) {
+      const wanted = senders.size > 0 ? PLACES_A_TURN : Math.min(limit - messages.length, PLACES_A_TURN);
+      const places = store.placesOf(topic, lane, placeBefore(next), wanted);
+      if (places.length === 0) break;
       for (const place of places) {
-        if (open?.entry.sequence !== place.sequence) open = this.open(lane, place.sequence);
         next = cursorOf(place);
-        const message = messageAt(open.view, place.index);
-        // Another topic may share this one's key in the index.
-        if (message.topic !== topic || (senders.size > 0 && !senders.has(open.entry.sender))) continue;
+        if (open?.entry.sequence !== place.sequence) {
+          // The sender stands beside the bundle: who is not wanted costs no reading of bundles.
+          const [entry] = senders.size > 0 ? store.entries(lane, place.sequence, 1) : [];
+          if (entry !== undefined && !senders.has(entry.sender)) continue;
+          open = this.open(lane, place.sequence);
+        }
         const record = this.record(open, place.index);
-        messages.push(proofs ? { ...record, proof: this.receiptProof(open, place.index) } : record);
-        bytes += message.payload.length;
+        // Another topic may share this one's key in the index.
+        if (record.topic !== topic) continue;
+        messages.push(proofs ? { ...record, proof: this.receiptProof(open, place.index, record) } : record);
+        bytes += record.payload.length;
         if (messages.length === limit || bytes >= MAX_PAGE_BYTES) return { messages, next };
       }
       await new Promise((resolve) => setImmediate(resolve));
     }
+    return { messages, next };
   }
 
   /** @throws not_found */
@@ -239,11 +249,14 @@ export class LogReader {
 
   private record({ entry, view, batch }: OpenEntry, index: number): MessageRecord {
     const { lane, sequence, sender, nonce } = entry;
+    const { topic, payload } = messageAt(view, index);
     return {
       sender,
       lane,
       nonce: nonce + BigInt(index),
-      ...messageAt(view, index),
+      topic,
+      // Copied: a small payload must not keep a bundle of 1 MiB in memory.
+      payload: new Uint8Array(payload),
       sequence,
       index,
       status: this.statusOf(lane, sequence),
@@ -253,8 +266,9 @@ export class LogReader {
     };
   }
 
-  private receiptProof(open: OpenEntry, index: number): ReceiptProof {
-    return { ...this.bundleProof(open, index), receipt: this.deps.book.receiptOf(open.entry) };
+  private receiptProof(open: OpenEntry, index: number, { topic, payload } = this.record(open, index)): ReceiptProof {
+    const receipt = this.deps.book.receiptOf(open.entry);
+    return { ...this.bundleProof(open, index), message: { topic, payload }, receipt };
   }
 
   private bundleProof(open: OpenEntry, index: number): BundleProof {

@@ -28,8 +28,10 @@ export function streamTopic({ reader, live, topicKey, query, limits, signal, toJ
     wake();
   };
   let closed = false;
+  const ended = new AbortController();
   const close = () => {
     closed = true;
+    ended.abort();
     signalWork();
   };
   const unwatch = live.watch(topicKey, signalWork);
@@ -55,7 +57,7 @@ export function streamTopic({ reader, live, topicKey, query, limits, signal, toJ
     let after = query.after ?? 0n;
     yield ': sealpost\n\n';
     while (!closed && !live.ended) {
-      const page = await reader.page({ ...query, after });
+      const page = await reader.page({ ...query, after }, ended.signal);
       for (const message of page.messages) {
         yield `id: ${message.cursor}\nevent: message\ndata: ${JSON.stringify(toJson(message))}\n\n`;
       }

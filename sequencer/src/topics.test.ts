@@ -49,6 +49,20 @@ describe('runs', () => {
     );
   });
 
+  test('a key that fills a run is read on from anywhere in a few pages', () => {
+    const count = 100 * PAGE_POSTINGS;
+    const { run, pages } = stored(sortPostings(postings(new Array(count).fill(5))));
+    for (const at of [0, 1, PAGE_POSTINGS, 50 * PAGE_POSTINGS + 7, count - 1]) {
+      let read = 0;
+      const found = placesInRun(run, 5, 3 * at, (page) => {
+        read++;
+        return pages[page] as Postings;
+      });
+      expect(found.next().value).toBe(3 * at);
+      expect(read).toBeLessThanOrEqual(9);
+    }
+  });
+
   test('merged runs are the run of all of them, in full pages', () => {
     fc.assert(
       fc.property(fc.array(manyKeys, { minLength: 1, maxLength: FANOUT }), (lists) => {

@@ -261,12 +261,24 @@ describe('POST /v1/bundles', () => {
     test('says what was expected and where', async () => {
       const it = await open();
       const problem = await problemOf(await it.post(JSON.stringify([json, { ...json, nonce: 'x' }])));
-      expect(problem.at).toBe('1.nonce');
+      expect(problem.at).toBe('[1].nonce');
       expect(problem.detail).toContain('decimal');
       expect(await problemOf(await it.post(patched(good, 0, [2])))).toMatchObject({
         at: 0,
         detail: expect.stringContaining('version'),
       });
+    });
+
+    test('a large body of nothing is refused for its first fault, not for each', async () => {
+      const it = await open();
+      const many = Array.from({ length: 1_000_000 }, () => 0);
+      const before = process.memoryUsage().heapUsed;
+      for (const body of [many, { ...json, messages: many }, [{ ...json, messages: many }]]) {
+        const problem = await problemOf(await it.post(JSON.stringify(body)));
+        expect([problem.status, problem.code]).toEqual([400, 'bundle.malformed']);
+      }
+      // A list of a million faults takes 250 MB.
+      expect(process.memoryUsage().heapUsed - before).toBeLessThan(200_000_000);
     });
 
     test('a malformed bundle among good ones is refused alone, if the body splits', async () => {
@@ -652,6 +664,33 @@ describe('reading', () => {
       });
       expect(Buffer.from(read.message.payload).toString('base64')).toBe(payload);
     }
+  });
+
+  test('a page of small messages out of large bundles holds the messages, not the bundles', async () => {
+    const it = await open();
+    const filler = 'x'.repeat(60_000);
+    const large = (nonce: bigint) =>
+      alice.sign({ nonce, messages: ['small', ...Array.from({ length: 15 }, () => message(OTHER, filler))] });
+    for (let at = 0n; at < 20n; at++) await it.submit(large(at * 16n));
+    const { messages } = await it.reader.page({ topic: NEWS, after: undefined, limit: 100, senders: new Set(), proofs: true });
+    expect(messages).toHaveLength(20);
+    for (const { payload, proof } of messages) {
+      expect(payload.buffer.byteLength).toBe(5);
+      expect(proof?.message.payload.buffer.byteLength).toBe(5);
+    }
+  });
+
+  test('a page that nobody waits for any more ends', async () => {
+    const it = await open();
+    await it.submit(alice.sign({ messages: Array.from({ length: 4_000 }, () => message(NEWS, '')) }));
+    const left = new AbortController();
+    const query = { topic: NEWS, after: undefined, limit: 1, senders: new Set([bob.address]), proofs: false };
+    const page = it.reader.page(query, left.signal);
+    left.abort();
+    const { messages, next } = await page;
+    expect(messages).toEqual([]);
+    expect(next).toBeLessThan(4_000n);
+    expect((await it.reader.page(query)).next).toBe(4_000n);
   });
 
   test('topics that share a key in the index are told apart', async () => {

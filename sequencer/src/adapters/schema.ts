@@ -80,7 +80,6 @@ export const saltOf = (database: Database): TopicSalt =>
 export function configure(database: Database): void {
   database.pragma('journal_mode = WAL');
   database.pragma('synchronous = FULL');
-  database.pragma('foreign_keys = ON');
   database.pragma('cache_size = -65536');
 }
 

@@ -215,7 +215,8 @@ serveThread(({ path, maxPages }: WriterData) => {
       case 'litter':
         return { value: dropPages(write.run) };
       case 'close':
-        return { value: database.close() && undefined };
+        database.close();
+        return { value: undefined };
     }
   };
 });

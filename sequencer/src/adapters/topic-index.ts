@@ -61,6 +61,8 @@ export class TopicIndex {
   private readonly pages = new LRUCache<number, Postings>({ max: MAX_PAGES });
   private readonly selectPage;
   private nextRun: number;
+  /** Runs whose pages are of no use any more: merged into others, or never finished. */
+  private litter: number[];
   private working: Promise<void> | undefined;
   private closing = false;
   /** The last job found no room on the disk: the next begins when the log found some. */
@@ -83,7 +85,8 @@ export class TopicIndex {
       this.readTail(lane, index);
       return index;
     });
-    if (litter.length > 0) this.work(() => this.dropPages(litter));
+    this.litter = litter;
+    if (litter.length > 0) this.work(() => this.dropLitter());
     for (let lane = 0; lane < laneCount; lane++) this.tidy(lane);
   }
 
@@ -155,6 +158,7 @@ export class TopicIndex {
     const due = index.tail.size >= TAIL_POSTINGS || index.tailBytes >= TAIL_BYTES;
     if (this.working !== undefined || this.noRoom || !(due || planMerge(index.runs) !== undefined)) return;
     this.work(async () => {
+      await this.dropLitter();
       if (due) await this.makeRun(lane, index);
       const merged = planMerge(index.runs);
       if (merged !== undefined) await this.mergeRuns(lane, index, merged);
@@ -193,6 +197,8 @@ export class TopicIndex {
 
   private async mergeRuns(lane: number, index: LaneIndex, merged: readonly Run[]): Promise<void> {
     const id = this.nextRun++;
+    // Until its row is written, what there is of it is litter: also if a full disk ends the merge.
+    this.litter.push(id);
     const level = (merged[0] as Run).level + 1;
     const fences: Float64Array[] = [];
     let firstPage = 0;
@@ -218,13 +224,16 @@ export class TopicIndex {
     };
     const replaces = merged.map((old) => old.id);
     await this.write({ kind: 'run', run, pages: [], replaces });
+    this.litter = this.litter.filter((litter) => litter !== id);
     index.runs = index.runs.flatMap((old) => (old.id === replaces[0] ? [run] : replaces.includes(old.id) ? [] : [old]));
-    await this.dropPages(replaces);
+    this.litter.push(...replaces);
+    await this.dropLitter();
   }
 
-  private async dropPages(runs: readonly number[]): Promise<void> {
-    for (const run of runs) {
-      for (let more = true; more && !this.closing; ) more = (await this.write({ kind: 'litter', run })) as boolean;
+  private async dropLitter(): Promise<void> {
+    for (let run = this.litter[0]; run !== undefined && !this.closing; run = this.litter[0]) {
+      const more = (await this.write({ kind: 'litter', run })) as boolean;
+      if (!more) this.litter.shift();
     }
   }
 }
