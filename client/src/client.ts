@@ -279,7 +279,14 @@ export class SealpostClient {
       const lanes = new Map<number, LaneOfMany>();
       const { job } = options;
       const openLane = async (lane: number): Promise<LaneOfMany> => {
-        const skip = job === undefined ? 0 : await sender.turn(lane, stop.signal, (turn) => turn.jobDone(job));
+        let skip = 0;
+        if (job !== undefined) {
+          await sender.turn(lane, stop.signal, async (turn) => {
+            // What is signed counts as done, so it is seen through also if nothing is left to send.
+            await turn.run([], () => {});
+            skip = await turn.jobDone(job);
+          });
+        }
         const one: LaneOfMany = {
           waiting: [],
           bytes: 0,
