@@ -121,8 +121,8 @@ export const SETTINGS = {
   },
   maxWaiting: {
     env: 'SEALPOST_MAX_WAITING',
-    meaning: 'long polls and event streams open at once',
-    fallback: '8000',
+    meaning: 'long polls and event streams open at once; each may hold 2 MiB',
+    fallback: '2000',
     parse: whole(1, 1_000_000),
   },
   requestTimeoutMs: {
@@ -133,7 +133,7 @@ export const SETTINGS = {
   },
   stallMs: {
     env: 'SEALPOST_STALL_MS',
-    meaning: 'for an event stream’s reader with 1 MiB waiting to take some of it, milliseconds',
+    meaning: 'how long an event stream’s reader may stay 1 MiB behind, milliseconds',
     fallback: '15000',
     parse: whole(10, MAX_MS),
   },

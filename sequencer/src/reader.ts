@@ -48,6 +48,8 @@ export interface TopicQuery {
   /** Only these senders, in lower case; empty for all. */
   readonly senders: ReadonlySet<Hex>;
   readonly proofs: boolean;
+  /** A page is cut when it holds this much payload: 8 MiB unless given. */
+  readonly maxBytes?: number;
 }
 
 export interface BatchRecord extends SealedBatch {
@@ -77,7 +79,7 @@ export interface ReaderDeps {
   readonly sealed: (lane: number) => bigint;
 }
 
-// A page is cut when it holds this much payload: 1,000 messages of 64 KiB would not be a page.
+// 1,000 messages of 64 KiB would not be a page.
 const MAX_PAGE_BYTES = 8_388_608;
 // Index rows looked at before the event loop gets its turn: senders that are not wanted are passed over.
 const PLACES_A_TURN = 1_000;
@@ -107,12 +109,12 @@ export class LogReader {
   }
 
   /**
-   * Messages of a topic in order, at most `limit` and about 8 MiB, and the cursor to go on from. Goes through as many places as
+   * Messages of a topic in order, at most `limit` and about `maxBytes`, and the cursor to go on from. Goes through as many places as
    * it takes, letting others have their turn, until `signal` says that nobody wants the page any more.
    * @throws request.invalid for a cursor beyond anything that can be stored
    */
   async page(
-    { topic, after, limit, senders, proofs }: TopicQuery,
+    { topic, after, limit, senders, proofs, maxBytes = MAX_PAGE_BYTES }: TopicQuery,
     signal?: AbortSignal,
   ): Promise<{ messages: MessageRecord[]; next: bigint }> {
     const { store } = this.deps;
@@ -139,7 +141,7 @@ export class LogReader {
         if (record.topic !== topic) continue;
         messages.push(proofs ? { ...record, proof: this.receiptProof(open, place.index, record) } : record);
         bytes += record.payload.length;
-        if (messages.length === limit || bytes >= MAX_PAGE_BYTES) return { messages, next };
+        if (messages.length === limit || bytes >= maxBytes) return { messages, next };
       }
       await new Promise((resolve) => setImmediate(resolve));
     }

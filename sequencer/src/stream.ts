@@ -12,16 +12,17 @@ export interface StreamDeps {
   readonly onStalled: () => void;
 }
 
-// What waits for a reader at the most; the system's socket buffers come on top (PROTOCOL.md §11).
+// What waits for a reader at the most; a page, and the system's socket buffers, come on top (PROTOCOL.md §11).
 const MAX_BEHIND_BYTES = 1_048_576;
 
 /**
  * A topic as Server-Sent Events: the past, then live, on one cursor. The log is read as fast as the reader takes it. A
- * reader who, with 1 MiB waiting for it, takes nothing for `stallMs` is closed: it comes back with Last-Event-ID.
+ * reader that stays 1 MiB behind for `stallMs` is closed: it comes back with Last-Event-ID.
  */
 export function streamTopic({ reader, live, topicKey, query, limits, signal, toJson, onStalled }: StreamDeps): Response {
   const encoder = new TextEncoder();
   let wake = () => {};
+  let onTaken = () => {};
   let woken = false;
   const signalWork = () => {
     woken = true;
@@ -32,6 +33,7 @@ export function streamTopic({ reader, live, topicKey, query, limits, signal, toJ
   const close = () => {
     closed = true;
     ended.abort();
+    onTaken();
     signalWork();
   };
   const unwatch = live.watch(topicKey, signalWork);
@@ -57,7 +59,7 @@ export function streamTopic({ reader, live, topicKey, query, limits, signal, toJ
     let after = query.after ?? 0n;
     yield ': sealpost\n\n';
     while (!closed && !live.ended) {
-      const page = await reader.page({ ...query, after }, ended.signal);
+      const page = await reader.page({ ...query, after, maxBytes: MAX_BEHIND_BYTES }, ended.signal);
       for (const message of page.messages) {
         yield `id: ${message.cursor}\nevent: message\ndata: ${JSON.stringify(toJson(message))}\n\n`;
       }
@@ -68,15 +70,13 @@ export function streamTopic({ reader, live, topicKey, query, limits, signal, toJ
     }
   }
 
-  let onTaken = () => {};
   const body = new ReadableStream<Uint8Array>(
     {
       start: (controller) => {
         const run = async () => {
           for await (const event of events()) {
             controller.enqueue(encoder.encode(event));
-            while (!closed && (controller.desiredSize ?? 0) <= 0) {
-              const behind = controller.desiredSize;
+            if (!closed && (controller.desiredSize ?? 0) <= 0) {
               await new Promise<void>((resolve) => {
                 const timer = setTimeout(resolve, limits.stallMs);
                 onTaken = () => {
@@ -84,7 +84,7 @@ export function streamTopic({ reader, live, topicKey, query, limits, signal, toJ
                   resolve();
                 };
               });
-              if (controller.desiredSize === behind && !closed) {
+              if ((controller.desiredSize ?? 0) <= 0 && !closed) {
                 closed = true;
                 onStalled();
               }
