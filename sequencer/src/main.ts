@@ -323,9 +323,14 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
   );
 
   const readiness = (): Readiness => {
-    const { backlogBatches, walletWei } = poster.status();
+    const { backlogBatches, walletWei, lastError } = poster.status();
+    const following = follower.status();
     const checks = {
-      l1: whyNotPromise(terms) ?? 'ok',
+      l1:
+        whyNotPromise(terms) ??
+        following.lastError?.message ??
+        (following.state === 'behind' ? 'the node is behind what it showed before' : 'ok'),
+      posting: lastError?.message ?? 'ok',
       backlog: backlogBatches > config.maxBacklogBatches ? `${backlogBatches} batches are not committed` : 'ok',
       wallet: walletWei === 0n ? `the posting account ${l1.posterAddress} has no money` : 'ok',
       disk: sequencer.hasRoom ? 'ok' : 'the last write found no room',
