@@ -1,9 +1,25 @@
-import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { type Child, type Identity, identify, isRunning } from './processes.js';
 import { Failure } from './terminal.js';
 
-/** Everything that a network keeps, and the only things that a reset removes. */
+/**
+ * Everything that a network keeps, and the only things that a reset removes. The outbox is the command line's (sealpost send):
+ * it counts nonces of a log that a reset drops.
+ */
 const CONTENT = [
   'anvil.json',
   'anvil-cache',
@@ -11,6 +27,7 @@ const CONTENT = [
   'keys',
   'log.jsonl',
   'network.json',
+  'outbox',
   'running.json',
   'sequencer',
 ] as const;
@@ -22,11 +39,25 @@ interface Running {
   readonly children: readonly (Identity & { readonly name: string })[];
 }
 
-/** Writes a file so that a reader, or a crash, sees the old one or the new one, whole. */
+/** Writes a file so that a reader, or a crash, sees the old one or the new one, whole; on disk, name included, when it returns. */
 export function writeAtomically(file: string, text: string, mode = 0o644): void {
   const next = `${file}.${process.pid}.tmp`;
-  writeFileSync(next, text, { mode });
+  const written = openSync(next, 'w', mode);
+  try {
+    writeFileSync(written, text);
+    fsyncSync(written);
+  } finally {
+    closeSync(written);
+  }
   renameSync(next, file);
+  // Windows cannot open folders; its renames are journaled.
+  if (process.platform === 'win32') return;
+  const folder = openSync(dirname(file), 'r');
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
 }
 
 /** A JSON file's value; undefined if there is none, or not a whole one. */
