@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
 import { copyFile, mkdtemp, readdir, rm, unlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
-import { memoryOutbox, outboxName } from '../src/index.js';
+import { afterAll, describe, expect, it, vi } from 'vitest';
+import { memoryOutbox, outboxName, systemClock } from '../src/index.js';
 import { fileOutbox } from '../src/node.js';
 import { outboxCompliance, outboxKey, record } from './outbox.compliance.js';
 
@@ -25,6 +25,18 @@ outboxCompliance('fileOutbox', async () => {
 describe('fileOutbox after a crash', () => {
   const bundleFile = (nonce: bigint) => `${String(nonce).padStart(20, '0')}.bundle`;
   const own = (base: string) => join(base, outboxName(outboxKey));
+  /** Somebody who wants the lock; `waits` when it had to wait. */
+  const waiting = (base: string) => {
+    let wait = (_: 'waits') => {};
+    const waits = new Promise<'waits'>((resolve) => {
+      wait = resolve;
+    });
+    const sleep: typeof systemClock.sleep = (ms, stop) => {
+      wait('waits');
+      return systemClock.sleep(ms, stop);
+    };
+    return { second: fileOutbox({ folder: base, clock: { ...systemClock, sleep } }).open(outboxKey, { signal }), waits };
+  };
 
   it('between the two steps of replace: the new bundle is there, the old one gone', async () => {
     const base = await folder();
@@ -87,6 +99,60 @@ describe('fileOutbox after a crash', () => {
     expect((await readdir(own(base))).filter((name) => name.startsWith('lock'))).toEqual([]);
     await unlink(join(own(base), 'head.json'));
     await (await fileOutbox({ folder: base }).open(outboxKey, { signal })).close();
+  });
+
+  it('a step of the wall clock takes no lock from its holder', async () => {
+    const base = await folder();
+    const lane = await fileOutbox({ folder: base }).open(outboxKey, { signal });
+    const later = Date.now() + 60_000;
+    const clock = vi.spyOn(Date, 'now').mockReturnValue(later);
+    try {
+      const { second, waits } = waiting(base);
+      expect(await Promise.race([second.then(() => 'taken'), waits])).toBe('waits');
+      await lane.close();
+      await (await second).close();
+    } finally {
+      clock.mockRestore();
+    }
+  });
+
+  it.each([
+    ['got its number later', { pid: process.pid, started: 'another boot/1' }],
+    ['is gone', { pid: 2 ** 22 + 1, started: 'another boot/1' }],
+  ])('a lock whose process %s is taken over, by one of many', async (_name, holder) => {
+    const base = await folder();
+    const path = join(own(base), 'lock');
+    await (await fileOutbox({ folder: base }).open(outboxKey, { signal })).close();
+    const stale = `${JSON.stringify({ ...holder, host: hostname() })}\n`;
+    await writeFile(path, stale);
+    // One that was killed while it took over, too.
+    await writeFile(`${path}.breaking`, stale);
+    let holders = 0;
+    let most = 0;
+    const once = async () => {
+      const lane = await fileOutbox({ folder: base }).open(outboxKey, { signal: new AbortController().signal });
+      most = Math.max(most, ++holders);
+      await lane.put(record(1n));
+      await lane.drop(1n);
+      holders--;
+      await lane.close();
+    };
+    await Promise.all(Array.from({ length: 12 }, once));
+    expect(most).toBe(1);
+    expect((await readdir(own(base))).filter((name) => name.startsWith('lock'))).toEqual([]);
+  });
+
+  it('a bundle that was refused for good is kept aside', async () => {
+    const base = await folder();
+    const lane = await fileOutbox({ folder: base }).open(outboxKey, { signal });
+    await lane.put(record(1n));
+    await lane.drop(1n);
+    expect(lane.pending).toEqual([]);
+    await lane.close();
+    const again = await fileOutbox({ folder: base }).open(outboxKey, { signal });
+    expect(again.pending).toEqual([]);
+    await again.close();
+    expect(await readdir(join(own(base), 'refused'))).toEqual([expect.stringMatching(/^0{19}1-[0-9a-f]{16}\.bundle$/)]);
   });
 
   it('takes over the lock of a process that was killed', async () => {

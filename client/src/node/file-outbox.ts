@@ -1,6 +1,8 @@
+import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { link, mkdir, readdir, readFile, rename, unlink, writeFile } from 'node:fs/promises';
-import { hostname, uptime } from 'node:os';
+import { hostname } from 'node:os';
 import { basename, join } from 'node:path';
 import { type Clock, systemClock } from '../clock.js';
 import { LocalError } from '../errors.js';
@@ -246,37 +248,21 @@ function decodeHead(text: string): OutboxHead {
 const damaged = (name: string, cause?: unknown) =>
   new LocalError('outbox.damaged', `the outbox file ${name} is damaged: restore it, or move the folder away`, { cause });
 
-/** Process ids repeat after a restart of the machine, so a lock also says when the machine started (to ten seconds). */
-const bootedAt = () => Math.round((Date.now() / 1_000 - uptime()) / 10);
-
 /**
- * Takes a lock file, waiting for whoever has it. A lock of a process that is gone, or from before the machine's last start, is
- * moved away under a name of our own first, so that of several who see it only one has it in hand; if what was moved turns out
- * to be another one's new lock, it is put back.
+ * Takes a lock file, waiting for whoever has it. A lock of a process that is gone is broken by one alone: whoever holds the
+ * lock's own lock looks once more, and removes what it saw. Nothing is moved aside and put back, so that a new lock is never
+ * taken from its owner.
  */
 async function lock(path: string, clock: Clock, signal: AbortSignal): Promise<() => Promise<void>> {
-  const mine = `${JSON.stringify({ pid: process.pid, host: hostname(), bootedAt: bootedAt(), id: randomBytes(8).toString('hex') })}\n`;
-  const temporary = `${path}.${randomBytes(8).toString('hex')}`;
+  const own: Holder = { ...self(), id: randomBytes(8).toString('hex') };
+  const mine = `${JSON.stringify(own)}\n`;
+  const temporary = `${path}.${own.id}`;
   await writeFile(temporary, mine, { flag: 'wx', mode: 0o600 });
   try {
     for (;;) {
       signal.throwIfAborted();
-      try {
-        // The whole content appears with the name: nobody sees an empty lock.
-        await link(temporary, path);
-        return () => unlockOwn(path, mine);
-      } catch (error) {
-        if (systemCode(error) !== 'EEXIST') throw error;
-      }
-      const theirs = await readFile(path, 'utf8').catch(() => undefined);
-      if (theirs !== undefined && isStale(theirs)) {
-        const aside = `${temporary}.stale`;
-        await rename(path, aside).catch(() => {});
-        const moved = await readFile(aside, 'utf8').catch(() => undefined);
-        if (moved !== undefined && moved !== theirs) await link(aside, path).catch(() => {});
-        await unlink(aside).catch(() => {});
-        continue;
-      }
+      if (await linked(temporary, path)) return () => unlockOwn(path, mine);
+      if (isStale(await read(path)) && (await breakStale(temporary, path, mine))) continue;
       await clock.sleep(LOCK_POLL_MS, signal);
     }
   } finally {
@@ -284,22 +270,81 @@ async function lock(path: string, clock: Clock, signal: AbortSignal): Promise<()
   }
 }
 
-async function unlockOwn(path: string, mine: string): Promise<void> {
-  if ((await readFile(path, 'utf8').catch(() => undefined)) === mine) await unlink(path).catch(() => {});
+/** The whole content appears with the name: nobody sees an empty lock. False if the name is taken. */
+async function linked(temporary: string, path: string): Promise<boolean> {
+  try {
+    await link(temporary, path);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') return false;
+    throw error;
+  }
 }
 
-function isStale(text: string): boolean {
-  let lock: { pid?: unknown; host?: unknown; bootedAt?: unknown };
+/** Removes a lock whose process is gone. False if somebody else is at it. */
+async function breakStale(temporary: string, path: string, mine: string): Promise<boolean> {
+  const breaking = `${path}.breaking`;
+  if (!(await linked(temporary, breaking))) {
+    // Of a process that ended in these few lines: a lock like the other, and broken like it.
+    return isStale(await read(breaking)) && breakStale(temporary, breaking, mine);
+  }
   try {
-    lock = JSON.parse(text);
+    // Only whoever has `breaking` removes another's lock, so what is stale now is so until it is gone.
+    if (isStale(await read(path))) await unlink(path).catch(() => {});
+    return true;
+  } finally {
+    await unlockOwn(breaking, mine);
+  }
+}
+
+const read = (path: string): Promise<string | undefined> => readFile(path, 'utf8').catch(() => undefined);
+
+async function unlockOwn(path: string, mine: string): Promise<void> {
+  if ((await read(path)) === mine) await unlink(path).catch(() => {});
+}
+
+/** Who has a lock: a process, and not another one that got its number later. */
+interface Holder {
+  readonly pid: number;
+  readonly host: string;
+  /** When the process started, as the system tells it: opaque, only compared. Absent where it does not. */
+  readonly started?: string | undefined;
+  readonly id?: string;
+}
+
+const self = (): Holder => ({ pid: process.pid, host: hostname(), started: startOf(process.pid) });
+
+/** Fixed when a process starts, so that a step of the clock changes nothing. Undefined if there is no such process, or no telling. */
+function startOf(pid: number): string | undefined {
+  if (process.platform === 'win32') return undefined;
+  if (process.platform !== 'linux') {
+    const { stdout } = spawnSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8', env: { LC_ALL: 'C' } });
+    return stdout?.trim() || undefined;
+  }
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // The command's name, in parentheses, may hold anything; fields are counted from behind it.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    if (fields[0] === 'Z' || fields[0] === 'X') return undefined;
+    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()}/${fields[19]}`;
+  } catch {
+    return undefined;
+  }
+}
+
+function isStale(text: string | undefined): boolean {
+  if (text === undefined) return false;
+  let holder: Partial<Holder>;
+  try {
+    holder = JSON.parse(text);
   } catch {
     return true;
   }
   // Another machine's processes cannot be seen from here.
-  if (lock.host !== hostname() || typeof lock.pid !== 'number') return false;
-  if (typeof lock.bootedAt === 'number' && Math.abs(lock.bootedAt - bootedAt()) > 1) return true;
+  if (holder.host !== hostname() || typeof holder.pid !== 'number') return false;
+  if (holder.started !== undefined) return startOf(holder.pid) !== holder.started;
   try {
-    process.kill(lock.pid, 0);
+    process.kill(holder.pid, 0);
     return false;
   } catch (error) {
     return systemCode(error) === 'ESRCH';
