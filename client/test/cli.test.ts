@@ -290,6 +290,18 @@ describe('keys', () => {
     expect(open.err).toContain(`Next: chmod 600 ${data.file}`);
   });
 
+  it('of the project go before those of the user with the same name', async () => {
+    const env = { XDG_CONFIG_HOME: join(folder, 'shadow') };
+    const made = await run(['keys', 'new', 'alice', '--no-passphrase'], { env });
+    expect(made).toMatchObject({ code: 0, err: expect.stringContaining("has an account 'alice'") });
+    const sent = await run(['send', '--to', 'alice', '--as', 'bob', 'to the alice of the project'], { env });
+    expect(sent).toMatchObject({ code: 0, err: expect.stringContaining("'alice' is the account of this development network") });
+    const read = await run(['inbox', '--as', 'alice', '-n', '1'], { env });
+    expect(read).toMatchObject({ code: 0, err: expect.stringContaining('alice.json') });
+    expect(read.out).not.toBe('');
+    expect((await run(['keys', 'new', 'carol', '--no-passphrase'], { env })).err).not.toContain('has an account');
+  });
+
   it('take no secret from the environment or a flag', async () => {
     expect((await run(['send', '--passphrase', 'x', '--to', 'alice', 'y'])).code).toBe(2);
     expect((await run(['keys', 'new', 'x', '--private-key', '0x11'])).code).toBe(2);

@@ -4,7 +4,7 @@ import { readKeyFileInfo, writeKeyFile } from '../node.js';
 import { CliError, usageError } from './exit.js';
 import { readNewPassphrase } from './passphrase.js';
 import type { Action } from './run.js';
-import { chooseKey, keysFolder, knownKeys, readSettings } from './settings.js';
+import { chooseKey, keysFolder, knownKeys, projectAccount, readSettings } from './settings.js';
 
 export const keysNew: Action = async (context, [name], options) => {
   const { output } = context;
@@ -16,6 +16,9 @@ export const keysNew: Action = async (context, [name], options) => {
   const existing = await readKeyFileInfo(path).catch((error: { code?: string }) => error.code);
   if (existing !== 'key.missing') {
     throw new CliError(1, 'key.exists', `${path} exists: a key that is overwritten is lost`, `sealpost keys new ${name}-2`);
+  }
+  if (options.out === undefined && projectAccount(settings, String(name)) !== undefined) {
+    output.warn(`this development network has an account '${name}', which the name stands for while it runs: not for this key`);
   }
   const passphrase = options.passphrase === false ? '' : await readNewPassphrase(context, options);
   const { createIdentity } = await import('../keys.js');

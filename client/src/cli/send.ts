@@ -30,7 +30,7 @@ export const send: Action = async (context, [text], options) => {
       SEE_EXAMPLE,
     );
   }
-  const { publicKey, name } = await findRecipient(settings, options.to);
+  const { publicKey, name } = await findRecipient(context, settings, options.to);
   const identity = await openKey(context, await chooseKey(context, settings, as, publicKey), options);
   const wait = options.wait as Rung | undefined;
   if (typeof options.file === 'string') {

@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, isAbsolute, join } from 'node:path';
 import type { Hex, Log, SealpostClient, SecretIdentity } from '../index.js';
-import { type KeyFileInfo, type Network, readKeyFile, readKeyFileInfo, readNetwork } from '../node.js';
+import { type KeyFileInfo, type Network, type NetworkAccount, readKeyFile, readKeyFileInfo, readNetwork } from '../node.js';
 import { CliError, usageError } from './exit.js';
 import { readPassphrase } from './passphrase.js';
 import type { Context, GlobalFlags } from './run.js';
@@ -179,7 +179,7 @@ export interface KnownKey {
 
 export const keysFolder = (settings: Settings): string => join(settings.userFolder, 'keys');
 
-/** The user's own keys first, then those of the local network. */
+/** Those of the local network first, then the user's own: of two with one name the project's counts. */
 export async function knownKeys(settings: Settings): Promise<KnownKey[]> {
   const folder = keysFolder(settings);
   const names = await readdir(folder).catch(() => []);
@@ -191,8 +191,8 @@ export async function knownKeys(settings: Settings): Promise<KnownKey[]> {
     path: isAbsolute(keyFile) ? keyFile : resolveKeyFile(settings.data.value, keyFile),
   }));
   return [
-    ...own.sort((a, b) => (a.name < b.name ? -1 : 1)).map((key) => ({ ...key, development: false })),
     ...project.map((key) => ({ ...key, development: true })),
+    ...own.sort((a, b) => (a.name < b.name ? -1 : 1)).map((key) => ({ ...key, development: false })),
   ];
 }
 
@@ -208,7 +208,10 @@ function resolveKeyFile(data: string, keyFile: string): string {
 export async function chooseKey(context: Context, settings: Settings, as: string | undefined, except?: Hex): Promise<KnownKey> {
   const keys = await knownKeys(settings);
   if (as !== undefined) {
-    const found = keys.find(({ name }) => name === as);
+    const [found, shadowed] = keys.filter(({ name }) => name === as);
+    if (found !== undefined && shadowed !== undefined) {
+      context.output.warn(`'${as}' is the key of this development network here; yours is --as ${shadowed.path}`);
+    }
     if (found !== undefined) return found;
     if (/[/\\]|\.json$/.test(as)) return { name: as, path: as, development: false };
     throw unknownName(
@@ -241,21 +244,30 @@ export async function openKey(context: Context, key: KnownKey, options: Record<s
   return readKeyFile(key.path, () => readPassphrase(context, options, `Passphrase of ${key.name}: `));
 }
 
+/** The account of the running network that has this name. */
+export const projectAccount = ({ network }: Settings, name: string): NetworkAccount | undefined =>
+  network !== undefined && Object.hasOwn(network.accounts, name) ? network.accounts[name] : undefined;
+
 /**
- * The public key that `to` stands for: a contact, a key file's name, a public key, or the address of a known key.
+ * The public key that `to` stands for: an account of the network, a contact, a key file's name, a public key, or the address of a known key.
  * @throws CliError
  */
-export async function findRecipient(settings: Settings, to: string): Promise<{ publicKey: Hex; name: string }> {
+export async function findRecipient(context: Context, settings: Settings, to: string): Promise<{ publicKey: Hex; name: string }> {
   const { isPublicKey } = await import('../seal.js');
   if (isPublicKey(to)) return { publicKey: to.toLowerCase() as Hex, name: to };
-  const contact = Object.hasOwn(settings.contacts, to) ? settings.contacts[to] : undefined;
-  if (contact !== undefined) return { publicKey: contact, name: to };
-  const account =
-    settings.network !== undefined && Object.hasOwn(settings.network.accounts, to) ? settings.network.accounts[to] : undefined;
   const keys = await knownKeys(settings);
   const own = keys.find(({ name, development }) => name === to && !development);
+  const contact = Object.hasOwn(settings.contacts, to) ? settings.contacts[to] : undefined;
+  // The project goes before the user, as for every other setting.
+  const account = projectAccount(settings, to);
+  if (account !== undefined) {
+    if (own !== undefined || contact !== undefined) {
+      context.output.warn(`'${to}' is the account of this development network here; for your own '${to}' give the public key`);
+    }
+    return { publicKey: account.publicKey, name: to };
+  }
+  if (contact !== undefined) return { publicKey: contact, name: to };
   if (own !== undefined) return { publicKey: (await readKeyFileInfo(own.path)).publicKey, name: to };
-  if (account !== undefined) return { publicKey: account.publicKey, name: to };
   if (/^0x[0-9a-fA-F]{40}$/.test(to)) {
     for (const { name, path } of keys) {
       const info = await readKeyFileInfo(path).catch((): KeyFileInfo | undefined => undefined);
