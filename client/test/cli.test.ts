@@ -138,6 +138,7 @@ describe('usage errors', () => {
     ['send hello', 'to whom?', 'sealpost send'],
     ['send --to alice --file x y', 'not both', 'sealpost send'],
     ['inbox', 'whose keys?', 'sealpost inbox --as alice'],
+    ['inbox --as alice -n 0', 'expected at least 1', 'sealpost inbox -n 1'],
     ['proof nonsense', 'expected a message id', 'sealpost proof --help'],
     ['status --timeout soon', 'Expected a number of seconds', 'sealpost --help'],
     ['status --settlement 0x12', 'expected an address', 'sealpost doctor'],
@@ -244,6 +245,23 @@ describe('send, inbox, proof, verify', () => {
     const texts = lines(out).map(({ data }) => data.text);
     expect(texts.slice(-4)).toEqual(['line 1499', 'a', 'b', 'c']);
     expect(texts).toContain('from a pipe');
+  });
+
+  it('names the line of a file that is too long, before any is sent', async () => {
+    const before = model.messages().length;
+    const file = join(folder, 'long.txt');
+    await writeFile(file, `short\n${'é'.repeat(40_000)}\nshort`);
+    const long = await run(['send', '--to', 'alice', '--file', file]);
+    expect(long).toMatchObject({ code: 1, out: '' });
+    expect(long.err).toMatch(/line 2 of .*long\.txt has 80,000 bytes, and a message to alice at most 65,\d+: nothing was sent/);
+    expect(long.err).toContain(`Next: sed -n 2p ${file}`);
+    const piped = await run(['send', '--to', 'alice', '--file', '-'], { stdin: `a\n${'b'.repeat(70_000)}` });
+    expect(piped).toMatchObject({ code: 1, err: expect.stringContaining('line 2 of stdin has 70,000 bytes') });
+    expect(model.messages()).toHaveLength(before);
+    expect((await run(['send', '--to', 'alice', '--file', folder])).err).toContain(`${folder} is a folder`);
+    await writeFile(file, '');
+    const empty = await run(['send', '--to', 'alice', '--file', file]);
+    expect(empty).toMatchObject({ code: 0, err: expect.stringContaining('is empty: there is nothing to send') });
   });
 
   it('watches until Ctrl-C', async () => {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Mismatch } from '../audit.js';
 import { usageError } from './exit.js';
-import { number, size } from './output.js';
+import { number, plural, size } from './output.js';
 import type { Action } from './run.js';
 import { connect, readSettings, timeoutMs } from './settings.js';
 
@@ -26,9 +26,9 @@ export const audit: Action = async (context, _args, options) => {
     ...(options.fromBlock === undefined ? {} : { fromBlock: BigInt(String(options.fromBlock)) }),
     hash: (data) => createHash('sha256').update(data).digest(),
     onProgress: ({ batches, totalBatches, messages, mismatches }) => {
-      const wrong = mismatches > 0 ? `, ${number(mismatches)} mismatches` : '';
+      const wrong = mismatches > 0 ? `, ${plural(mismatches, 'mismatch', 'mismatches')}` : '';
       output.progress(
-        `batch ${number(batches)} of ${number(totalBatches)}, ${number(messages)} messages${wrong}`,
+        `batch ${number(batches)} of ${number(totalBatches)}, ${plural(messages, 'message')}${wrong}`,
         batches,
         totalBatches,
       );
@@ -42,18 +42,22 @@ export const audit: Action = async (context, _args, options) => {
   const seconds = (performance.now() - started) / 1_000;
   const { mismatches: _, ...facts } = report;
   const clean = report.mismatchCount === 0;
-  const what = `${number(report.batches)} batches, ${number(report.entries)} bundles, ${number(report.messages)} messages of ${number(report.accounts)} accounts`;
+  const what = `${plural(report.batches, 'batch', 'batches')}, ${plural(report.entries, 'bundle')}, ${plural(report.messages, 'message')} of ${plural(report.accounts, 'account')}`;
   output.print(
     clean
       ? `${output.paint('green', '✓')} The log is what the L1 says: ${what}, every hash, signature, nonce, link and address re-derived.`
-      : `${output.paint('red', '✗')} The log is false: ${number(report.mismatchCount)} mismatches in ${what}.`,
+      : `${output.paint('red', '✗')} The log is false: ${plural(report.mismatchCount, 'mismatch', 'mismatches')} in ${what}.`,
   );
   for (const { lane, batches, entries, headHash } of report.lanes)
-    output.print(`  lane ${lane}: ${number(entries)} entries in ${number(batches)} batches, head ${headHash}`);
-  if (report.voidEntries > 0) output.print(`  ${number(report.voidEntries)} entries are void`);
-  if (report.expiredEntries > 0) output.print(`  ${number(report.expiredEntries)} bundles expired before they were accepted`);
+    output.print(
+      `  lane ${lane}: ${plural(entries, 'entry', 'entries')} in ${plural(batches, 'batch', 'batches')}, head ${headHash}`,
+    );
+  if (report.voidEntries > 0) output.print(`  ${plural(report.voidEntries, 'entry is', 'entries are')} void`);
+  if (report.expiredEntries > 0) output.print(`  ${plural(report.expiredEntries, 'bundle')} expired before acceptance`);
   if (report.misplacedMessages > 0)
-    output.print(`  ${number(report.misplacedMessages)} messages are on a topic of another lane: nobody can prove them`);
+    output.print(
+      `  ${plural(report.misplacedMessages, 'message is', 'messages are')} on a topic of another lane: nobody can prove them`,
+    );
   output.say(`${size(report.bytes)} in ${seconds.toFixed(1)} s, up to L1 block ${number(report.block)}`);
   output.item('report', { ...facts, clean, seconds });
   if (!clean) output.say('  Next: sealpost audit --json > audit.jsonl   (the evidence)');

@@ -1,12 +1,13 @@
 import { formatMessageId, type Hex, toBase64 } from '@sealpost/prover';
 import { usageError } from './exit.js';
-import { short, singleLine, size } from './output.js';
+import { number, short, singleLine, size } from './output.js';
 import type { Action } from './run.js';
 import { chooseKey, connect, openKey, readSettings, timeoutMs } from './settings.js';
 
 export const inbox: Action = async (context, _args, options) => {
   const { output, signal, flags } = context;
   const settings = await readSettings(context);
+  if (options.limit === 0) throw usageError('-n: expected at least 1, got 0', 'sealpost inbox -n 1');
   const senders = options.from as string[] | undefined;
   const addresses = senders?.map((from): Hex => {
     const known = settings.network?.accounts[from]?.address ?? from;
@@ -49,7 +50,7 @@ export const inbox: Action = async (context, _args, options) => {
       );
       count++;
       if (count >= limit) break;
-      if (!watch && count % 100 === 0) output.progress(`${count} messages`);
+      if (!watch && count % 100 === 0) output.progress(`${number(count)} messages`);
     }
   }
   if (count === 0) output.say(`${key.name} has no messages${after === undefined ? '' : ' after that'}`);

@@ -128,6 +128,10 @@ export const short = (hex: string): string => (hex.length > 14 ? `${hex.slice(0,
 
 export const number = (value: number | bigint): string => value.toLocaleString('en-US');
 
+/** `1 batch`, `2 batches`. */
+export const plural = (count: number | bigint, one: string, many = `${one}s`): string =>
+  `${number(count)} ${Number(count) === 1 ? one : many}`;
+
 /** Bytes for people: 41 MB. */
 export function size(bytes: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];

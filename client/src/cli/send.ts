@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, type Stats } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { formatMessageId } from '@sealpost/prover';
 import type { Hex, Outbound, Rung, SealpostClient } from '../index.js';
 import { CliError, usageError } from './exit.js';
-import { number } from './output.js';
+import { number, plural } from './output.js';
 import type { Action, Context } from './run.js';
 import { chooseKey, connect, findRecipient, openKey, readSettings, timeoutMs } from './settings.js';
 
@@ -19,7 +20,9 @@ export const send: Action = async (context, [text], options) => {
     const client = await connect(context, settings, await openKey(context, await chooseKey(context, settings, as), options));
     const bundles = await client.resume(call);
     const messages = bundles.reduce((sum, { count }) => sum + count, 0);
-    output.print(`${number(messages)} messages that were left behind are sent`);
+    output.print(
+      `${plural(messages, 'message')} that ${messages === 1 ? 'was' : 'were'} left behind ${messages === 1 ? 'is' : 'are'} sent`,
+    );
     output.result({ messages, bundles: bundles.map(bundleFacts) });
     return 0;
   }
@@ -71,22 +74,45 @@ interface FileOrder {
 
 async function sendFile(context: Context, client: SealpostClient, order: FileOrder): Promise<0> {
   const { output, signal, flags } = context;
+  const { maxPlaintextBytes } = await import('../seal.js');
   const fromStdin = order.file === '-';
+  // Only what can be read twice is: a pipe (`--file <(…)`) is gone after once.
+  const isRepeatable = !fromStdin && (await isRegularFile(order.file));
   // What is sent once is known by content and recipient: run again after an interruption, it goes on; run again after the end,
   // it has nothing to do. Lines from stdin are gone after an interruption: their bundles are in the outbox all the same.
-  const content = fromStdin ? undefined : await readThrough(order.file, signal);
+  const content = isRepeatable ? await readThrough(order.file, signal) : undefined;
+  if (content?.lines === 0) output.warn(`${order.file} is empty: there is nothing to send`);
   const job = content === undefined || order.again ? undefined : `file ${content.digest} to ${order.to}`;
+  const maxBytes = maxPlaintextBytes(order.to);
+  let started = performance.now();
+  let shown = 0;
+  let isSending = false;
   const messages = async function* (): AsyncGenerator<Outbound> {
+    let at = 0;
     const input = fromStdin ? process.stdin : createReadStream(order.file);
     for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
       if (line.includes('\ufffd')) {
         throw new CliError(1, 'file.malformed', `${order.file} is no UTF-8 text`, `iconv -t utf-8 ${order.file}`);
       }
+      at++;
+      const bytes = Buffer.byteLength(line);
+      if (bytes > maxBytes) {
+        const before = isSending
+          ? `${plural(shown, 'message')} before it ${shown === 1 ? 'was' : 'were'} sent (sealpost send --resume sends what is signed and left behind)`
+          : 'nothing was sent';
+        throw new CliError(
+          1,
+          'send.too_large',
+          `line ${number(at)} of ${fromStdin ? 'stdin' : order.file} has ${number(bytes)} bytes, and a message to ${order.name} at most ${number(maxBytes)}: ${before}`,
+          isRepeatable ? `sed -n ${at}p ${order.file}   (cut it into several lines, then the same command)` : SEE_EXAMPLE,
+        );
+      }
       yield { to: order.to, text: line };
     }
   };
-  const started = performance.now();
-  let shown = 0;
+  if (isRepeatable) for await (const _ of messages()) signal.throwIfAborted();
+  isSending = true;
+  started = performance.now();
   const sent = await client.sendMany(messages(), {
     signal,
     job,
@@ -95,7 +121,7 @@ async function sendFile(context: Context, client: SealpostClient, order: FileOrd
       shown = done;
       const rate = Math.round(done / ((performance.now() - started) / 1_000));
       const more = skipped > 0 ? `, ${number(skipped)} before` : '';
-      output.progress(`${number(done)} messages to ${order.name}, ${number(rate)}/s${more}`, done + skipped, content?.lines);
+      output.progress(`${plural(done, 'message')} to ${order.name}, ${number(rate)}/s${more}`, done + skipped, content?.lines);
     },
   });
   output.clearProgress();
@@ -106,11 +132,11 @@ async function sendFile(context: Context, client: SealpostClient, order: FileOrd
     output.say(`Proven: every bundle is ${order.wait}`);
   }
   const seconds = (performance.now() - started) / 1_000;
-  if (sent.skipped > 0) output.say(`${number(sent.skipped)} lines had been sent before (--again sends them again)`);
+  if (sent.skipped > 0) output.say(`${plural(sent.skipped, 'line')} had been sent before (--again sends them again)`);
   const ids = sent.ids();
   const [first, last] = [ids.at(0), ids.at(-1)];
   const range = first === undefined || last === undefined ? '' : `: ${formatMessageId(first)} to ${formatMessageId(last)}`;
-  output.print(`${number(shown)} messages in ${number(sent.bundles.length)} bundles, ${seconds.toFixed(1)} s${range}`);
+  output.print(`${plural(shown, 'message')} in ${plural(sent.bundles.length, 'bundle')}, ${seconds.toFixed(1)} s${range}`);
   output.item('summary', { messages: sent.count, skipped: sent.skipped, bundles: sent.bundles.length, seconds });
   return 0;
 }
@@ -122,6 +148,18 @@ const bundleFacts = (bundle: { lane: number; nonce: bigint; count: number; bundl
   bundleHash: bundle.bundleHash,
   sequence: bundle.receipt.sequence,
 });
+
+/** False for a pipe or a device; there is no sense in a folder. */
+async function isRegularFile(path: string): Promise<boolean> {
+  let facts: Stats;
+  try {
+    facts = await stat(path);
+  } catch (cause) {
+    throw new CliError(1, 'file.missing', `${path} cannot be read`, `ls -l ${path}`, { cause });
+  }
+  if (facts.isDirectory()) throw new CliError(1, 'file.folder', `${path} is a folder: --file takes a text file`, `ls ${path}`);
+  return facts.isFile();
+}
 
 /** A file's digest and how many lines it has. */
 async function readThrough(path: string, signal: AbortSignal): Promise<{ digest: string; lines: number }> {
