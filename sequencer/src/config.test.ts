@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { ConfigError, configReference, describeConfig, parseConfig, SETTINGS } from './config.js';
 
@@ -112,4 +113,8 @@ test('every setting has a name of its own, a meaning, and a default that it acce
     if (fallback !== undefined) expect(() => parse(fallback)).not.toThrow();
     expect(configReference()).toContain(`| \`${env}\` |`);
   }
+});
+
+test('the README shows the reference as it is', () => {
+  expect(readFileSync(new URL('../README.md', import.meta.url), 'utf8')).toContain(`\n${configReference()}\n`);
 });
