@@ -1,3 +1,4 @@
+import { join } from '@sealpost/prover';
 import { type CallOptions, type Clock, type Deadline, withDeadline } from './clock.js';
 import { L1Error, RequestError } from './errors.js';
 
@@ -20,8 +21,8 @@ export interface RequestInput extends CallOptions {
   readonly headers?: Readonly<Record<string, string>> | undefined;
 }
 
-/** Longest a single attempt may take; a long-poll's `wait` comes on top. */
-const ATTEMPT_MS = 30_000;
+/** Longest a single attempt may hear nothing, before the answer or within it; a long-poll's `wait` comes on top. */
+const SILENCE_MS = 30_000;
 export const DEFAULT_TIMEOUT_MS = 30_000;
 const FIRST_BACKOFF_MS = 200;
 const MAX_BACKOFF_MS = 10_000;
@@ -66,18 +67,18 @@ export class Http {
 
   /** The JSON answer of a GET. */
   async getJson(path: string, input: RequestInput = {}): Promise<unknown> {
-    return this.#retried('GET', path, input, (response) => readJson(response));
+    return this.#retried('GET', path, input, readJson);
   }
 
   /** The bytes of a GET: at most `maxBytes`. */
   async getBytes(path: string, maxBytes: number, input: RequestInput = {}): Promise<Uint8Array> {
-    return this.#retried('GET', path, input, (response) => readBytes(response, maxBytes));
+    return this.#retried('GET', path, input, (answer) => readBytes(answer, maxBytes));
   }
 
   /** The JSON answer of a POST. Only for requests that may be repeated. */
   async postBytes(path: string, body: Uint8Array, input: RequestInput = {}): Promise<unknown> {
     const headers = { 'content-type': 'application/octet-stream' };
-    return this.#retried('POST', path, { ...input, body, headers }, (response) => readJson(response));
+    return this.#retried('POST', path, { ...input, body, headers }, readJson);
   }
 
   /** An open answer, once: for streams, whose reader reconnects by itself. */
@@ -85,7 +86,7 @@ export class Http {
     return this.#once('GET', path, input, input.signal);
   }
 
-  async #retried<T>(method: string, path: string, input: RequestInput, read: (response: Response) => Promise<T>): Promise<T> {
+  async #retried<T>(method: string, path: string, input: RequestInput, read: (answer: Answer) => Promise<T>): Promise<T> {
     const { clock, random, log } = this.#options;
     return withDeadline(clock, input, DEFAULT_TIMEOUT_MS, `${method} ${path}`, async (deadline) => {
       for (let attempt = 0; ; attempt++) {
@@ -109,17 +110,32 @@ export class Http {
     path: string,
     input: RequestInput,
     deadline: Deadline,
-    read: (response: Response) => Promise<T>,
+    read: (answer: Answer) => Promise<T>,
   ): Promise<T> {
-    const { clock } = this.#options;
-    const limitMs = ATTEMPT_MS + 1_000 * Number(input.query?.wait ?? 0);
-    try {
-      return await withDeadline(clock, { signal: deadline.signal, timeoutMs: limitMs }, limitMs, path, async ({ signal }) =>
-        read(await this.#once(method, path, input, signal)),
+    const limitMs = SILENCE_MS + 1_000 * Number(input.query?.wait ?? 0);
+    deadline.signal.throwIfAborted();
+    const stop = new AbortController();
+    const onAbort = () => stop.abort(deadline.signal.reason);
+    deadline.signal.addEventListener('abort', onAbort, { once: true });
+    let patience = new AbortController();
+    const onData = () => {
+      patience.abort();
+      patience = new AbortController();
+      this.#options.clock.sleep(limitMs, patience.signal).then(
+        () => stop.abort(new RequestError('network.unreachable', `${path}: nothing for ${limitMs} ms`, { facts: { limitMs } })),
+        () => {},
       );
+    };
+    onData();
+    try {
+      const response = await this.#once(method, path, input, stop.signal);
+      onData();
+      return await read({ response, url: response.url || this.#base.href, onData });
     } catch (error) {
-      if (deadline.signal.aborted || !(error instanceof RequestError) || error.code !== 'timeout') throw error;
-      throw new RequestError('network.unreachable', error.message, { cause: error, facts: { url: this.#base.href } });
+      throw stop.signal.aborted ? stop.signal.reason : error;
+    } finally {
+      patience.abort();
+      deadline.signal.removeEventListener('abort', onAbort);
     }
   }
 
@@ -144,14 +160,24 @@ export class Http {
       throw unreachable(this.#base, cause);
     }
     if (response.ok) return response;
-    throw await problemOf(response);
+    throw await problemOf({ response, url: response.url || this.#base.href, onData: () => {} });
   }
 }
 
+/** An answer while its body is read. */
+interface Answer {
+  readonly response: Response;
+  /** Whom it is from: a fetch of the caller's may not say. */
+  readonly url: string;
+  /** To be called whenever something came. */
+  readonly onData: () => void;
+}
+
 /** A connection that fails while the body is read is the network's fault, like one that fails before. */
-async function readBytes(response: Response, maxBytes: number): Promise<Uint8Array> {
+async function readBytes(answer: Answer, maxBytes: number): Promise<Uint8Array> {
+  const { response } = answer;
   const declared = Number(response.headers.get('content-length') ?? 0);
-  if (declared > maxBytes) throw tooMuch(response, maxBytes);
+  if (declared > maxBytes) throw tooMuch(answer, maxBytes);
   const reader = response.body?.getReader();
   if (reader === undefined) return new Uint8Array();
   const parts: Uint8Array[] = [];
@@ -160,44 +186,40 @@ async function readBytes(response: Response, maxBytes: number): Promise<Uint8Arr
     for (;;) {
       const { done, value } = await reader.read();
       if (done) break;
+      answer.onData();
       size += value.length;
-      if (size > maxBytes) throw tooMuch(response, maxBytes);
+      if (size > maxBytes) throw tooMuch(answer, maxBytes);
       parts.push(value);
     }
   } catch (cause) {
     await reader.cancel().catch(() => {});
     if (cause instanceof RequestError || (cause instanceof Error && cause.name === 'AbortError')) throw cause;
-    throw unreachable(new URL(response.url), cause);
+    throw unreachable(new URL(answer.url), cause);
   }
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+  return join(parts);
 }
 
-async function readJson(response: Response): Promise<unknown> {
-  const text = new TextDecoder().decode(await readBytes(response, MAX_JSON_BYTES));
+async function readJson(answer: Answer): Promise<unknown> {
+  const text = new TextDecoder().decode(await readBytes(answer, MAX_JSON_BYTES));
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw badAnswer(response, 'expected JSON', cause);
+    throw badAnswer(answer, 'expected JSON', cause);
   }
 }
 
-async function problemOf(response: Response): Promise<RequestError> {
+async function problemOf(answer: Answer): Promise<RequestError> {
+  const { response } = answer;
   const { status } = response;
   let problem: Record<string, unknown>;
   try {
-    const value: unknown = await readJson(response);
+    const value: unknown = await readJson(answer);
     if (typeof value !== 'object' || value === null || typeof (value as { code?: unknown }).code !== 'string') {
-      return badAnswer(response, 'expected a problem document with a code');
+      return badAnswer(answer, 'expected a problem document with a code');
     }
     problem = value as Record<string, unknown>;
   } catch (error) {
-    return error instanceof RequestError ? error : badAnswer(response, 'expected a problem document', error);
+    return error instanceof RequestError ? error : badAnswer(answer, 'expected a problem document', error);
   }
   return problemError(problem, status, response.headers.get('retry-after'));
 }
@@ -221,14 +243,14 @@ export function problemError(problem: Record<string, unknown>, status: number, r
   });
 }
 
-const badAnswer = (response: Response, expected: string, cause?: unknown) =>
-  new RequestError('network.bad_answer', `${response.url}: ${expected}, got status ${response.status} and something else`, {
+const badAnswer = ({ response, url }: Answer, expected: string, cause?: unknown) =>
+  new RequestError('network.bad_answer', `${url}: ${expected}, got status ${response.status} and something else`, {
     status: response.status,
     cause,
   });
 
-const tooMuch = (response: Response, maxBytes: number) =>
-  new RequestError('network.bad_answer', `${response.url}: expected at most ${maxBytes} bytes`, { status: response.status });
+const tooMuch = ({ response, url }: Answer, maxBytes: number) =>
+  new RequestError('network.bad_answer', `${url}: expected at most ${maxBytes} bytes`, { status: response.status });
 
 const unreachable = (url: URL, cause: unknown) =>
   new RequestError('network.unreachable', `the sequencer at ${url.origin} does not answer`, {

@@ -1,6 +1,6 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Http, problemError } from '../src/http.js';
 import {
   type Clock,
@@ -145,6 +145,68 @@ describe('Http', () => {
     await expect(http('http://127.0.0.1:9').getJson('x', { timeoutMs: 60 })).rejects.toMatchObject({
       code: expect.stringMatching(/timeout|unreachable/),
     });
+  });
+
+  it('an answer may take longer than any silence in it; silence is the end of an attempt', async () => {
+    // One limit fires whenever the test says so: the latest one that nobody cancelled.
+    const limits: { ms: number; pass: () => void; cancelled: boolean }[] = [];
+    const clock: Clock = {
+      now: () => Date.now(),
+      sleep: (ms, signal) =>
+        new Promise((resolve, reject) => {
+          const limit = { ms, pass: resolve, cancelled: false };
+          signal?.addEventListener('abort', () => {
+            limit.cancelled = true;
+            reject(signal.reason);
+          });
+          if (ms < 1_000) resolve();
+          else limits.push(limit);
+        }),
+    };
+    let calls = 0;
+    let more: (text?: string) => void = () => {};
+    const started = new Promise<void>((resolve) => {
+      more = () => resolve();
+    });
+    const url = await serve((_request, response) => {
+      if (++calls > 1) return response.end('all of it');
+      response.write('first ');
+      more();
+      more = (text) => (text === undefined ? response.write('more ') : response.end(text));
+    });
+    const live = () => limits.filter(({ ms, cancelled }) => ms === 30_000 && !cancelled);
+    const reading = http(url, { clock }).getBytes('x', 100, { timeoutMs: 600_000 });
+    await started;
+    // Each part starts the limit anew: those before it are cancelled.
+    for (let parts = 2; parts < 5; parts++) {
+      await vi.waitFor(() => expect(limits.filter(({ ms }) => ms === 30_000).length).toBe(parts + 1));
+      expect(live()).toHaveLength(1);
+      more();
+    }
+    await vi.waitFor(() => expect(limits.filter(({ ms }) => ms === 30_000).length).toBe(6));
+    live()[0]?.pass();
+    expect(new TextDecoder().decode(await reading)).toBe('all of it');
+    expect(calls).toBe(2);
+    expect(live()).toEqual([]);
+  });
+
+  it('an injected fetch need not say where an answer is from', async () => {
+    let calls = 0;
+    const fetch = async () => {
+      if (++calls > 1) return new Response('<html>');
+      return new Response(
+        new ReadableStream({
+          pull(controller) {
+            controller.error(new TypeError('terminated'));
+          },
+        }),
+      );
+    };
+    await expect(http('http://sealpost.test', { fetch: fetch as never }).getJson('x')).rejects.toMatchObject({
+      code: 'network.bad_answer',
+      message: expect.stringContaining('http://sealpost.test/'),
+    });
+    expect(calls).toBe(2);
   });
 
   it('throws the caller’s own reason', async () => {
