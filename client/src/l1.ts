@@ -185,8 +185,8 @@ export class L1 {
   slot(lane: number, number: bigint, call: CallOptions = {}): Promise<BatchSlot> {
     const key = `${lane}/${number}`;
     const known = this.#slots.get(key);
-    if (known !== undefined && this.#clock.now() - known.at < this.#maxSlotAgeMs) return known.slot;
-    const slot = this.#readSlot(lane, number, call);
+    if (known !== undefined && this.#clock.now() - known.at < this.#maxSlotAgeMs) return this.#share(known.slot, call);
+    const slot = this.#readSlot(lane, number);
     const entry = { slot, at: this.#clock.now() };
     this.#slots.delete(key);
     this.#slots.set(key, entry);
@@ -198,11 +198,21 @@ export class L1 {
       },
       () => this.#slots.delete(key),
     );
-    return slot;
+    return this.#share(slot, call);
   }
 
-  async #readSlot(lane: number, number: bigint, call: CallOptions): Promise<BatchSlot> {
-    const read = async (tag: Tag) => (await this.#call.read('batchHash', [lane, number], tag, call)) as Hex;
+  /** One read for all who ask: it has nobody's signal and its own time limit; whoever gives up lets only himself go. */
+  async #share<T>(read: Promise<T>, call: CallOptions): Promise<T> {
+    try {
+      return await withDeadline(this.#clock, call, Number.POSITIVE_INFINITY, 'L1 node', ({ signal }) => abortable(read, signal));
+    } catch (cause) {
+      if (call.signal?.aborted || !(cause instanceof RequestError)) throw cause;
+      throw new L1Error('l1.timeout', cause.message, { cause });
+    }
+  }
+
+  async #readSlot(lane: number, number: bigint): Promise<BatchSlot> {
+    const read = async (tag: Tag) => (await this.#call.read('batchHash', [lane, number], tag, {})) as Hex;
     const committed = await read('latest');
     if (committed === ZERO_HASH) return { committed, rung: 'committed' };
     // Where the contract was not there yet, or the node has no such block, the batch is not on that rung.
@@ -212,14 +222,14 @@ export class L1 {
     if (finalized !== undefined && safe !== undefined) return { committed, rung: 'committed' };
     // No state at a tag: a node that prunes all but the newest, or one restarted from a snapshot. Then by the log of the
     // commit, which names its block.
-    return { committed, rung: await this.#rungByLog(lane, number, committed, call) };
+    return { committed, rung: await this.#rungByLog(lane, number, committed) };
   }
 
-  async #rungByLog(lane: number, number: bigint, committed: Hex, call: CallOptions): Promise<L1Rung> {
+  async #rungByLog(lane: number, number: bigint, committed: Hex): Promise<L1Rung> {
     const [at, safe, finalized] = await Promise.all([
-      this.commitment(lane, number, committed, call).catch(gone),
-      this.block('safe', call).catch(gone),
-      this.block('finalized', call).catch(gone),
+      this.commitment(lane, number, committed).catch(gone),
+      this.block('safe').catch(gone),
+      this.block('finalized').catch(gone),
     ]);
     if (at === undefined) return 'committed';
     if (finalized !== undefined && at.blockNumber <= finalized.number) return 'finalized';
@@ -230,23 +240,23 @@ export class L1 {
   commitment(lane: number, number: bigint, batchHash: Hex, call: CallOptions = {}): Promise<Commitment | undefined> {
     const key = `${lane}/${number}/${batchHash}`;
     const known = this.#commitments.get(key);
-    if (known !== undefined && this.#clock.now() - known.at < MAX_COMMITMENT_AGE_MS) return known.commitment;
-    const commitment = this.#readCommitment(lane, number, batchHash, call);
+    if (known !== undefined && this.#clock.now() - known.at < MAX_COMMITMENT_AGE_MS) return this.#share(known.commitment, call);
+    const commitment = this.#readCommitment(lane, number, batchHash);
     this.#commitments.delete(key);
     this.#commitments.set(key, { commitment, at: this.#clock.now() });
     if (this.#commitments.size > MAX_SLOTS) this.#commitments.delete(this.#commitments.keys().next().value as string);
     commitment.catch(() => this.#commitments.delete(key));
-    return commitment;
+    return this.#share(commitment, call);
   }
 
-  async #readCommitment(lane: number, number: bigint, batchHash: Hex, call: CallOptions): Promise<Commitment | undefined> {
+  async #readCommitment(lane: number, number: bigint, batchHash: Hex): Promise<Commitment | undefined> {
     const topics = [BATCH_COMMITTED, word(lane), word(number), batchHash];
     const filter = { address: this.view.settlement, fromBlock: '0x0', toBlock: 'latest', topics };
-    const logs = (await this.#call.request('eth_getLogs', [filter], call)) as { blockNumber: Hex; transactionHash: Hex }[];
+    const logs = (await this.#call.request('eth_getLogs', [filter], {})) as { blockNumber: Hex; transactionHash: Hex }[];
     const log = logs.at(-1);
     if (log === undefined) return undefined;
     const blockNumber = BigInt(log.blockNumber);
-    const block = await this.block(blockNumber, call);
+    const block = await this.block(blockNumber);
     return { blockNumber, transactionHash: log.transactionHash, timestamp: block?.timestamp ?? 0n };
   }
 

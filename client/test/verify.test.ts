@@ -65,6 +65,21 @@ describe('vectors made by an independent implementation, against a real L1 slot'
   }, 30_000);
   afterAll(() => anvil?.stop());
 
+  it('one who gives up waiting takes the others’ read along no more', async () => {
+    const shared = await L1.connect({ transport: anvil.transport, settlement: l1.view.settlement, clock: systemClock });
+    const impatient = new AbortController();
+    const hasty = shared.slot(0, 1n, { signal: impatient.signal });
+    const patient = shared.slot(0, 1n);
+    const hastyLog = shared.commitment(0, 1n, vectors.batch.batchHash, { signal: impatient.signal });
+    const patientLog = shared.commitment(0, 1n, vectors.batch.batchHash);
+    impatient.abort(new Error('enough'));
+    await expect(hasty).rejects.toThrow('enough');
+    await expect(hastyLog).rejects.toThrow('enough');
+    expect((await patient).committed).toBe(vectors.batch.batchHash);
+    expect(await patientLog).toBeUndefined();
+    await expect(shared.slot(0, 9n, { timeoutMs: 0 })).rejects.toMatchObject({ code: 'l1.timeout' });
+  });
+
   it('reads the slot', async () => {
     expect((await l1.slot(0, 1n)).committed).toBe(vectors.batch.batchHash);
     expect((await l1.slot(0, 2n)).committed).toBe(ZERO_HASH);
