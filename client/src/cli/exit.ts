@@ -4,7 +4,7 @@ export const EXIT_CODES = [
   { code: 1, meaning: 'failed' },
   { code: 2, meaning: 'the command line was wrong' },
   { code: 3, meaning: 'a proof or an audit is false' },
-  { code: 4, meaning: 'the sequencer or the L1 node could not be reached in time: nothing was found true or false' },
+  { code: 4, meaning: 'nothing was found true or false: the sequencer or the L1 could not be reached, or is not that far' },
   { code: 130, meaning: 'stopped by Ctrl-C' },
 ] as const;
 

@@ -1,9 +1,10 @@
 import { readFile } from 'node:fs/promises';
-import { ProtocolError, proofToJson, receiptProofToJson } from '@sealpost/prover';
+import { formatMessageId, ProtocolError, proofToJson, receiptProofToJson } from '@sealpost/prover';
 import { systemClock } from '../clock.js';
 import {
   decodeProof,
   failedStep,
+  isNotYetCommitted,
   isReceiptProof,
   PROOF_STEPS,
   type Proof,
@@ -48,6 +49,19 @@ export const proof: Action = async (context, [id], options) => {
   return 0;
 };
 
+/** All of it holds but what only the L1 can say, and the L1 says nothing yet: neither true nor false. */
+function notYet(proof: Proof, file: string): CliError {
+  const { sender, lane, nonce } = proof.bundle;
+  const id = formatMessageId({ sender, lane, nonce: nonce + BigInt(proof.messageIndex) });
+  const batch = isReceiptProof(proof) ? '' : `: nothing is committed as batch ${proof.header.number} of lane ${lane}`;
+  return new CliError(
+    4,
+    'proof.not_committed',
+    `not on the L1 yet${batch}; the proof is neither true nor false so far`,
+    `sealpost proof ${id} --wait committed --out ${file === '-' ? 'message.proof.json' : file}`,
+  );
+}
+
 export const verify: Action = async (context, [file]) => {
   const { output, signal, flags } = context;
   const settings = await readSettings(context);
@@ -60,12 +74,15 @@ export const verify: Action = async (context, [file]) => {
   const call = { signal, timeoutMs: timeoutMs(flags, 30) };
   const chainId = settings.chainId === undefined ? undefined : BigInt(settings.chainId);
   const l1 = await L1.connect({ transport: http(l1Url), settlement, chainId, clock: systemClock }, call);
+  // Read before the proof is judged: if the batch comes in between, the proof holds, or the next look tells.
+  const slot = isReceiptProof(decoded) ? undefined : await l1.slot(decoded.header.lane, decoded.header.number, call);
   let verification: Verification;
   try {
     verification = await verifyProof(decoded, l1, call);
   } catch (error) {
     const step = failedStep(error);
     if (step === undefined) throw error;
+    if (slot !== undefined && isNotYetCommitted(error, slot.committed)) throw notYet(decoded, String(file));
     const { message } = error as Error;
     const steps = stepList(decoded, step);
     output.print(`${output.paint('red', 'This proof is false')}: ${message}.`);
