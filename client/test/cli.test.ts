@@ -271,6 +271,21 @@ describe('send, inbox, proof, verify', () => {
     expect(out).toContain('look at me');
   });
 
+  it('says that a cursor is none, where the sequencer does', async () => {
+    const refuse = (_method: string, url: URL) =>
+      url.searchParams.get('after') === 'xx'
+        ? {
+            status: 400,
+            problem: { type: 'about:blank', title: 'no', code: 'request.invalid', detail: 'after: expected a cursor' },
+          }
+        : undefined;
+    model.faults.push(refuse);
+    const { code, err } = await run(['inbox', '--as', 'alice', '--after', 'xx']);
+    model.faults.splice(model.faults.indexOf(refuse), 1);
+    expect(code).toBe(2);
+    expect(err).toContain('--after: xx is no cursor');
+  });
+
   it('finds nobody, or who was meant', async () => {
     expect((await run(['send', '--to', 'alcie', 'x'])).err).toContain('did you mean alice?');
     expect((await run(['send', '--to', `0x${'12'.repeat(20)}`, 'x'])).err).toContain('is an address');
@@ -334,6 +349,16 @@ describe('status, audit, doctor', () => {
     expect(lines(audit.out).at(-1)).toMatchObject({ type: 'report', data: { clean: true, mismatchCount: 0 } });
     const people = await run(['audit']);
     expect(people.out).toMatch(/^✓ The log is what the L1 says/);
+  });
+
+  it('what the sequencer says without the L1 is shown as unverified, and is 4', async () => {
+    const people = await run(['status', '--l1', 'http://127.0.0.1:9', '--timeout', '2']);
+    expect(people.code).toBe(4);
+    expect(people.out).toMatch(/^sequencer .*nothing of it is verified.*\n(.*\n)+lane 0 +accepted .*unverified\)\n/);
+    expect(people.err).toContain('the L1 node does not answer');
+    expect(people.err.trim().split('\n').at(-1)).toContain('Next: sealpost doctor');
+    const program = await run(['status', '--json', '--l1', 'http://127.0.0.1:9', '--timeout', '2']);
+    expect(json(program.out)).toMatchObject({ ok: false, data: { verified: false, l1: { error: { code: 'l1.unreachable' } } } });
   });
 
   it('the audit of a false log is 3, of an unreachable one 4', async () => {

@@ -26,7 +26,8 @@ export const inbox: Action = async (context, _args, options) => {
   if (watch) output.say(`${key.name}'s inbox, Ctrl-C to stop`);
   const after = typeof options.after === 'string' ? options.after : undefined;
   if (limit > 0) {
-    for await (const message of client.inbox({ follow: watch, after, senders: addresses, signal })) {
+    const messages = client.inbox({ follow: watch, after, senders: addresses, signal });
+    for await (const message of after === undefined ? messages : refusedCursor(messages, after)) {
       const rung = options.verify === true ? (await message.verify({ signal, timeoutMs: timeoutMs(flags) })).rung : undefined;
       const { text, plaintext, sender } = message;
       output.item('message', {
@@ -56,3 +57,16 @@ export const inbox: Action = async (context, _args, options) => {
   if (count === 0) output.say(`${key.name} has no messages${after === undefined ? '' : ' after that'}`);
   return 0;
 };
+
+/** What a cursor looks like is the sequencer's business: if it does not know it, the command line was wrong. */
+async function* refusedCursor<T>(messages: AsyncIterable<T>, after: string): AsyncGenerator<T> {
+  try {
+    yield* messages;
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'request.invalid') throw error;
+    throw usageError(
+      `--after: ${after} is no cursor of this network: expected one as 'sealpost inbox --json' prints it, or latest`,
+      'sealpost inbox --json | jq -r .data.cursor',
+    );
+  }
+}
