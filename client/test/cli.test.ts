@@ -215,8 +215,21 @@ describe('send, inbox, proof, verify', () => {
     // The contract comes from the configuration: where it says another one, the proof is of another network.
     const other = await anvil.deploy();
     const foreign = await run(['verify', '-', '--settlement', other], { stdin: good });
-    expect(foreign.code).toBe(3);
-    expect(foreign.out).toContain('✗ domain');
+    expect(foreign).toMatchObject({ code: 4, out: '' });
+    expect(foreign.err).toContain(`this proof is for contract ${model.settlement}`);
+    const elsewhere = JSON.stringify({ ...json(good), chainId: '1' });
+    const foreignChain = await run(['verify', '-'], { stdin: elsewhere });
+    expect(foreignChain).toMatchObject({ code: 4, err: expect.stringContaining('on chain 1, not for the configured') });
+    const none = `0x${'12'.repeat(20)}`;
+    const empty = await run(['verify', '-', '--settlement', none], { stdin: good.replaceAll(model.settlement, none) });
+    expect(empty).toMatchObject({ code: 4, err: expect.stringContaining('there is no contract') });
+    const nowhere = await run(['verify', file], { env: { SEALPOST_DATA: join(folder, 'nothing') } });
+    expect(nowhere.err).toContain(`Next: sealpost verify ${file} --l1 <url> --settlement <address>`);
+    // What a later version adds does no harm.
+    expect((await run(['verify', '-'], { stdin: JSON.stringify({ ...json(good), note: 'x' }) })).code).toBe(0);
+    const nosuch = await run(['proof', id, '--out', join(folder, 'nosuch', 'x.json')]);
+    expect(nosuch).toMatchObject({ code: 1, err: expect.stringContaining(`Next: mkdir -p ${join(folder, 'nosuch')}`) });
+    await expect(stat(join(folder, 'nosuch'))).rejects.toThrow('ENOENT');
   });
 
   it('waits for a rung, and says it in JSON', async () => {
@@ -299,7 +312,10 @@ describe('keys', () => {
 
   it('are made with a passphrase out of a file, and opened with it', async () => {
     const passphrase = join(folder, 'passphrase');
-    await writeFile(passphrase, 'correct horse\nsecond line\n');
+    await writeFile(passphrase, 'correct horse\nsecond line\n', { mode: 0o640 });
+    const shared = await run(['keys', 'new', 'work', '--passphrase-file', passphrase], { env: config() });
+    expect(shared).toMatchObject({ code: 1, err: expect.stringContaining(`Next: chmod 600 ${passphrase}`) });
+    await chmod(passphrase, 0o600);
     const made = await run(['keys', 'new', 'work', '--passphrase-file', passphrase, '--json'], { env: config() });
     expect(made.code).toBe(0);
     const { data } = json(made.out);
@@ -339,6 +355,7 @@ describe('keys', () => {
     expect((await run(['send', '--passphrase', 'x', '--to', 'alice', 'y'])).code).toBe(2);
     expect((await run(['keys', 'new', 'x', '--private-key', '0x11'])).code).toBe(2);
   });
+    expect(open.err.match(/chmod/g)).toHaveLength(1);
 });
 
 describe('status, audit, doctor', () => {

@@ -3,6 +3,7 @@ import type { SuiteName } from '../index.js';
 import { readKeyFileInfo, writeKeyFile } from '../node.js';
 import { CliError, usageError } from './exit.js';
 import { readNewPassphrase } from './passphrase.js';
+import { needFolderOf } from './paths.js';
 import type { Action } from './run.js';
 import { chooseKey, keysFolder, knownKeys, projectAccount, readSettings } from './settings.js';
 
@@ -13,6 +14,7 @@ export const keysNew: Action = async (context, [name], options) => {
     throw usageError(`a name has letters, digits, _ . and -, got '${name}'`, 'sealpost keys new work');
   }
   const path = typeof options.out === 'string' ? options.out : join(keysFolder(settings), `${name}.json`);
+  if (typeof options.out === 'string') await needFolderOf(path);
   const existing = await readKeyFileInfo(path).catch((error: { code?: string }) => error.code);
   if (existing !== 'key.missing') {
     throw new CliError(1, 'key.exists', `${path} exists: a key that is overwritten is lost`, `sealpost keys new ${name}-2`);

@@ -37,11 +37,18 @@ async function firstLineOfFile(path: string): Promise<string> {
   try {
     const file = await open(path, 'r');
     try {
+      const facts = await file.stat();
+      // Like key files. A pipe (`--passphrase-file <(pass show x)`) is read by nobody else.
+      if (process.platform !== 'win32' && facts.isFile() && (facts.mode & 0o077) !== 0) {
+        const mode = (facts.mode & 0o777).toString(8);
+        throw new CliError(1, 'key.permissions', `${path} is open to others (mode ${mode})`, `chmod 600 ${path}`);
+      }
       return firstLine(await file.readFile('utf8'));
     } finally {
       await file.close();
     }
   } catch (cause) {
+    if (cause instanceof CliError) throw cause;
     throw new CliError(1, 'key.unreadable', `${path} cannot be read`, `ls -l ${path}`, { cause });
   }
 }

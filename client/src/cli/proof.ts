@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { formatMessageId, ProtocolError, proofToJson, receiptProofToJson } from '@sealpost/prover';
+import { formatMessageId, type Hex, ProtocolError, proofToJson, receiptProofToJson } from '@sealpost/prover';
 import { systemClock } from '../clock.js';
 import {
   decodeProof,
@@ -15,12 +15,14 @@ import {
 } from '../verify.js';
 import { CliError } from './exit.js';
 import { date, number, type Output } from './output.js';
+import { needFolderOf } from './paths.js';
 import type { Action } from './run.js';
 import { connect, need, readSettings, timeoutMs } from './settings.js';
 
 export const proof: Action = async (context, [id], options) => {
   const { output, signal, flags } = context;
   const settings = await readSettings(context);
+  if (typeof options.out === 'string') await needFolderOf(options.out);
   const client = await connect(context, settings);
   const message = client.message(String(id));
   const wait = options.wait as Rung;
@@ -62,18 +64,42 @@ function notYet(proof: Proof, file: string): CliError {
   );
 }
 
+/**
+ * A proof of another network than the configured one is not false: it cannot be checked here.
+ * @throws CliError
+ */
+function refuseOtherNetwork(proof: Proof, settlement: Hex, chainId: bigint | undefined, file: string): void {
+  const isOurs = proof.settlement.toLowerCase() === settlement.toLowerCase() && (chainId ?? proof.chainId) === proof.chainId;
+  if (isOurs) return;
+  const configured = chainId === undefined ? settlement : `${settlement} on chain ${chainId}`;
+  throw new CliError(
+    4,
+    'proof.other_network',
+    `this proof is for contract ${proof.settlement} on chain ${proof.chainId}, not for the configured ${configured}: it could not be checked here`,
+    `sealpost verify ${file} --settlement ${proof.settlement} --l1 <a node of chain ${proof.chainId}>   (if you trust that contract)`,
+  );
+}
+
 export const verify: Action = async (context, [file]) => {
   const { output, signal, flags } = context;
   const settings = await readSettings(context);
   const text = await readText(String(file));
-  const l1Url = need(settings.l1Url, 'L1 node', '--l1', 'SEALPOST_L1_URL');
-  const settlement = need(settings.settlement, 'Settlement contract', '--settlement', 'SEALPOST_SETTLEMENT');
+  const whole = `sealpost verify ${file} --l1 <url> --settlement <address>`;
+  const l1Url = need(settings.l1Url, 'L1 node', '--l1', 'SEALPOST_L1_URL', whole);
+  const settlement = need(settings.settlement, 'Settlement contract', '--settlement', 'SEALPOST_SETTLEMENT', whole);
   const next = 'sealpost proof <id> --out <file>   (a new one from the sequencer)';
   const decoded = decode(text, output, next);
   const [{ L1 }, { http }] = await Promise.all([import('../l1.js'), import('viem')]);
   const call = { signal, timeoutMs: timeoutMs(flags, 30) };
   const chainId = settings.chainId === undefined ? undefined : BigInt(settings.chainId);
-  const l1 = await L1.connect({ transport: http(l1Url), settlement, chainId, clock: systemClock }, call);
+  refuseOtherNetwork(decoded, settlement, chainId, String(file));
+  const l1 = await L1.connect({ transport: http(l1Url), settlement, chainId, clock: systemClock }, call).catch((error) => {
+    // Where it cannot be asked, nothing is found true or false.
+    const { code, message } = error as { code?: string; message: string };
+    if (!['l1.no_contract', 'l1.foreign_contract', 'l1.wrong_chain'].includes(String(code))) throw error;
+    throw new CliError(4, String(code), `the proof could not be checked here: ${message}`, whole, { cause: error });
+  });
+  refuseOtherNetwork(decoded, settlement, l1.view.chainId, String(file));
   // Read before the proof is judged: if the batch comes in between, the proof holds, or the next look tells.
   const slot = isReceiptProof(decoded) ? undefined : await l1.slot(decoded.header.lane, decoded.header.number, call);
   let verification: Verification;

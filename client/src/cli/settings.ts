@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { basename, isAbsolute, join } from 'node:path';
+import { basename, isAbsolute, join, resolve } from 'node:path';
 import type { Hex, Log, SealpostClient, SecretIdentity } from '../index.js';
 import { type KeyFileInfo, type Network, type NetworkAccount, readKeyFile, readKeyFileInfo, readNetwork } from '../node.js';
 import { CliError, usageError } from './exit.js';
@@ -116,13 +116,13 @@ async function readUserFile(path: string): Promise<UserFile> {
  * A setting that a command cannot do without.
  * @throws CliError naming every way to give it
  */
-export function need<T>(setting: Setting<T> | undefined, what: string, flag: string, variable: string): T {
+export function need<T>(setting: Setting<T> | undefined, what: string, flag: string, variable: string, next = 'npm start'): T {
   if (setting !== undefined) return setting.value;
   throw new CliError(
     1,
     'config.missing',
     `no ${what}: no local network runs here, and neither ${flag} nor ${variable} is given`,
-    'npm start',
+    next,
   );
 }
 
@@ -188,17 +188,12 @@ export async function knownKeys(settings: Settings): Promise<KnownKey[]> {
     .map((name) => ({ name: basename(name, '.json'), path: join(folder, name) }));
   const project = Object.entries(settings.network?.accounts ?? {}).map(([name, { keyFile }]) => ({
     name,
-    path: isAbsolute(keyFile) ? keyFile : resolveKeyFile(settings.data.value, keyFile),
+    path: resolve(settings.data.value, keyFile),
   }));
   return [
     ...project.map((key) => ({ ...key, development: true })),
     ...own.sort((a, b) => (a.name < b.name ? -1 : 1)).map((key) => ({ ...key, development: false })),
   ];
-}
-
-/** network.json may name its files from where `npm start` was run, or from its own folder. */
-function resolveKeyFile(data: string, keyFile: string): string {
-  return keyFile.startsWith(data) ? keyFile : join(data, keyFile);
 }
 
 /**

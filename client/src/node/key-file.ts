@@ -139,13 +139,9 @@ async function load(path: string): Promise<KeyFile> {
     try {
       const { mode, size } = await file.stat();
       if (process.platform !== 'win32' && (mode & GROUP_OR_WORLD) !== 0) {
-        throw new LocalError(
-          'key.permissions',
-          `${path} is open to others (mode ${(mode & 0o777).toString(8)}): chmod 600 ${path}`,
-          {
-            facts: { path, mode: (mode & 0o777).toString(8) },
-          },
-        );
+        throw new LocalError('key.permissions', `${path} is open to others (mode ${(mode & 0o777).toString(8)})`, {
+          facts: { path, mode: (mode & 0o777).toString(8) },
+        });
       }
       if (size > MAX_FILE_BYTES) throw malformed(path, `expected at most ${MAX_FILE_BYTES} bytes`);
       text = await file.readFile('utf8');
