@@ -87,13 +87,14 @@ async function sendFile(context: Context, client: SealpostClient, order: FileOrd
   let started = performance.now();
   let shown = 0;
   let isSending = false;
+  // Judged by the bytes: U+FFFD in a line may also be what somebody wrote.
+  const notUtf8 = () => new CliError(1, 'file.malformed', `${order.file} is no UTF-8 text`, `iconv -t utf-8 ${order.file}`);
   const messages = async function* (): AsyncGenerator<Outbound> {
     let at = 0;
     const input = fromStdin ? process.stdin : createReadStream(order.file);
+    const isUtf8 = watchUtf8(input);
     for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
-      if (line.includes('\ufffd')) {
-        throw new CliError(1, 'file.malformed', `${order.file} is no UTF-8 text`, `iconv -t utf-8 ${order.file}`);
-      }
+      if (!isUtf8()) throw notUtf8();
       at++;
       const bytes = Buffer.byteLength(line);
       if (bytes > maxBytes) {
@@ -109,6 +110,8 @@ async function sendFile(context: Context, client: SealpostClient, order: FileOrd
       }
       yield { to: order.to, text: line };
     }
+    // Half a character at the end makes no line.
+    if (!isUtf8()) throw notUtf8();
   };
   if (isRepeatable) for await (const _ of messages()) signal.throwIfAborted();
   isSending = true;
@@ -139,6 +142,22 @@ async function sendFile(context: Context, client: SealpostClient, order: FileOrd
   output.print(`${plural(shown, 'message')} in ${plural(sent.bundles.length, 'bundle')}, ${seconds.toFixed(1)} s${range}`);
   output.item('summary', { messages: sent.count, skipped: sent.skipped, bundles: sent.bundles.length, seconds });
   return 0;
+}
+
+/** Whether all bytes of a stream so far were UTF-8. Listens from now on, so before whoever splits it into lines. */
+function watchUtf8(input: NodeJS.ReadableStream): () => boolean {
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  let isWhole = true;
+  const check = (chunk?: Buffer | string) => {
+    try {
+      if (typeof chunk !== 'string') decoder.decode(chunk, { stream: chunk !== undefined });
+    } catch {
+      isWhole = false;
+    }
+  };
+  input.on('data', check);
+  input.on('end', () => check());
+  return () => isWhole;
 }
 
 const bundleFacts = (bundle: { lane: number; nonce: bigint; count: number; bundleHash: Hex; receipt: { sequence: bigint } }) => ({
