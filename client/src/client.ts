@@ -387,7 +387,14 @@ export class SealpostClient {
   /** One's own messages, verified and opened: the past, then (unless `follow` is false) whatever comes. */
   async *inbox(options: InboxOptions = {}): AsyncGenerator<InboxMessage> {
     const keys = options.keys ?? this.#options.keys;
-    if (keys === undefined) throw new LocalError('key.missing', 'inbox() needs the key pair that messages are sealed to: keys');
+    if (keys === undefined) {
+      throw new LocalError(
+        'key.missing',
+        'inbox() opens messages with an encryption key pair, which an account does not have: pass createClient ' +
+          '`keys: await generateEncryptionKeys()` (or all of `...await createIdentity()`), keep it, and give keys.publicKey to ' +
+          'whoever shall send to you',
+      );
+    }
     const opener = new Opener(keys, this.l1.view);
     for await (const message of this.topic(opener.topic, options)) {
       let plaintext: Uint8Array;

@@ -109,7 +109,10 @@ describe('inbox', () => {
   it('needs keys', async () => {
     await begin();
     const reader = await createClient({ url: model.url, l1: anvil.transport, settlement: model.settlement });
-    await expect(take(reader, 1)).rejects.toMatchObject({ code: 'key.missing' });
+    await expect(take(reader, 1)).rejects.toMatchObject({
+      code: 'key.missing',
+      message: expect.stringMatching(/keys: await generateEncryptionKeys\(\).*keys\.publicKey/s),
+    });
   });
 });
 
