@@ -156,8 +156,6 @@ export const headerToJson = (header: BatchHeader) => ({
   dataHash: lowerHex(header.dataHash),
 });
 
-export type BatchHeaderJson = ReturnType<typeof headerToJson>;
-
 /** Form only: bounds and links are for the contract and the verifier. Errors have the reader's code. */
 export const headerFromJson = (json: Reader): BatchHeader => ({
   lane: json.field('lane').number(0xffff),

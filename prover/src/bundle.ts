@@ -344,8 +344,6 @@ export const bundleToJson = (bundle: Bundle) => ({
   signature: lowerHex(bundle.signature),
 });
 
-export type BundleJson = ReturnType<typeof bundleToJson>;
-
 /**
  * A bundle from its JSON object. Form only: `encodeBundle` of the result checks sender, counts and sizes.
  * @throws bundle.malformed

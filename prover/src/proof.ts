@@ -282,15 +282,11 @@ export const proofToJson = (proof: MessageProof) => ({
   batchHash: lowerHex(proof.batchHash),
 });
 
-export type ProofJson = ReturnType<typeof proofToJson>;
-
 /** The JSON object `proof` with `receipt` in place of what a batch adds (§11). */
 export const receiptProofToJson = (proof: ReceiptProof) => ({
   ...bundleProofToJson(proof),
   receipt: receiptToJson(proof.receipt),
 });
-
-export type ReceiptProofJson = ReturnType<typeof receiptProofToJson>;
 
 /**
  * Form only: `verifyMessageProof` judges it.

@@ -153,8 +153,6 @@ export const receiptToJson = (receipt: Receipt) => ({
   signature: lowerHex(receipt.signature),
 });
 
-export type ReceiptJson = ReturnType<typeof receiptToJson>;
-
 /**
  * Form only: `verifyReceipt` judges it.
  * @throws receipt.malformed
