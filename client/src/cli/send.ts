@@ -7,7 +7,7 @@ import type { Hex, Outbound, Rung, SealpostClient } from '../index.js';
 import { CliError, usageError } from './exit.js';
 import { number, plural } from './output.js';
 import type { Action, Context } from './run.js';
-import { chooseKey, connect, findRecipient, openKey, readSettings, timeoutMs } from './settings.js';
+import { chooseKey, connect, explainReset, findRecipient, openKey, readSettings, timeoutMs } from './settings.js';
 
 const SEE_EXAMPLE = 'sealpost send --to alice "hello"';
 
@@ -18,7 +18,7 @@ export const send: Action = async (context, [text], options) => {
   const call = { signal, timeoutMs: timeoutMs(flags) };
   if (options.resume === true) {
     const client = await connect(context, settings, await openKey(context, await chooseKey(context, settings, as), options));
-    const bundles = await client.resume(call);
+    const bundles = await client.resume(call).catch((error) => explainReset(context, settings, client, error));
     const messages = bundles.reduce((sum, { count }) => sum + count, 0);
     output.print(
       `${plural(messages, 'message')} that ${messages === 1 ? 'was' : 'were'} left behind ${messages === 1 ? 'is' : 'are'} sent`,
@@ -38,11 +38,12 @@ export const send: Action = async (context, [text], options) => {
   const wait = options.wait as Rung | undefined;
   if (typeof options.file === 'string') {
     const client = await connect(context, settings, identity);
-    return sendFile(context, client, { file: options.file, to: publicKey, name, again: options.again === true, wait });
+    const order = { file: options.file, to: publicKey, name, again: options.again === true, wait };
+    return sendFile(context, client, order).catch((error) => explainReset(context, settings, client, error));
   }
   const message: Outbound = text === '-' ? { to: publicKey, payload: await readStdin() } : { to: publicKey, text: String(text) };
   const client = await connect(context, settings, identity);
-  const sent = await client.send(message, call);
+  const sent = await client.send(message, call).catch((error) => explainReset(context, settings, client, error));
   output.say(`Accepted: entry ${sent.sequence} of lane ${sent.lane}, promised by L1 block ${sent.receipt.includeBy}`);
   const proven =
     wait === undefined || wait === 'accepted'

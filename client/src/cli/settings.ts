@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, isAbsolute, join, resolve } from 'node:path';
-import type { Hex, Log, SealpostClient, SecretIdentity } from '../index.js';
+import type { Hex, Log, Outbox, SealpostClient, SecretIdentity } from '../index.js';
 import { type KeyFileInfo, type Network, type NetworkAccount, readKeyFile, readKeyFileInfo, readNetwork } from '../node.js';
 import { CliError, usageError } from './exit.js';
 import { readPassphrase } from './passphrase.js';
@@ -136,18 +136,22 @@ export async function connect(context: Context, settings: Settings, identity?: S
     import('../node.js'),
     import('viem'),
   ]);
-  return createClient(
+  const outbox: Outbox = {
+    open: async (key, call) => fileOutbox({ folder: await outboxFolder(context, settings, client) }).open(key, call),
+  };
+  const client = await createClient(
     {
       url,
       l1: http(l1Url, { retryCount: 2 }),
       settlement,
       chainId: settings.chainId,
       log: sayRetries(context),
-      outbox: fileOutbox({ folder: outboxFolder(context.env, settings) }),
+      outbox,
       ...(identity === undefined ? {} : { account: identity.account, keys: identity.keys }),
     },
     { signal: context.signal, timeoutMs: timeoutMs(context.flags, 15) },
   );
+  return client;
 }
 
 /** Waiting is told once, then shown where something can be redrawn. */
@@ -163,11 +167,39 @@ function sayRetries({ output }: Context): Log {
   };
 }
 
-/** Signed bundles are state, not configuration; beside a local network they go when it is reset. */
-function outboxFolder(env: NodeJS.ProcessEnv, settings: Settings): string {
+/** The chain id of every local network. */
+const LOCAL_CHAIN = 31_337n;
+
+/**
+ * Signed bundles are state, not configuration; beside a local network they go when it is reset. Other local networks look all
+ * alike (chain id, often the contract's address, too): what tells one from the next is their first block.
+ */
+async function outboxFolder({ env, signal }: Context, settings: Settings, client: SealpostClient): Promise<string> {
   if (settings.settlement?.origin === 'network.json') return join(settings.data.value, 'outbox');
   const base = env.XDG_STATE_HOME;
-  return join(base && isAbsolute(base) ? base : join(env.HOME || homedir(), '.local', 'state'), 'sealpost', 'outbox');
+  const folder = join(base && isAbsolute(base) ? base : join(env.HOME || homedir(), '.local', 'state'), 'sealpost', 'outbox');
+  if (client.chainId !== LOCAL_CHAIN) return folder;
+  const genesis = await client.l1.block(0n, { signal });
+  return genesis === undefined ? folder : join(folder, `local-${genesis.hash.slice(2, 18)}`);
+}
+
+/** What a nonce behind ours means where networks come and go. Anything else is thrown as it is. */
+export async function explainReset(context: Context, settings: Settings, client: SealpostClient, error: unknown): Promise<never> {
+  const { code, facts } = error as { code?: string; facts?: { lane?: number; expected?: string; nonce?: string } };
+  if (code !== 'send.nonce_behind' || client.chainId !== LOCAL_CHAIN || client.address === undefined) throw error;
+  const { outboxName } = await import('../index.js');
+  const { chainId, settlement, address: sender } = client;
+  const own = join(
+    await outboxFolder(context, settings, client),
+    outboxName({ chainId, settlement, sender, lane: facts?.lane ?? 0 }),
+  );
+  throw new CliError(
+    1,
+    code,
+    `the sequencer's next nonce of this account is ${facts?.expected}, ours is ${facts?.nonce}: either this local network was made anew since, or the sequencer lost what it promised`,
+    `rm -r ${own}   (if the network was made anew: forgets what was signed for the old one)`,
+    { cause: error },
+  );
 }
 
 /** A key file that a name stands for. */
