@@ -316,7 +316,7 @@ export function verifyBundleSignature(domain: Domain, fields: BundleFields, reco
   const signature = fromHex(fields.signature, undefined, 'bundle.bad_signature', 'signature');
   const signer = recoverSigner(bundleDigest(domain, fields), signature, recover);
   if (signer !== lowerHex(fields.sender) || signer === ZERO_ADDRESS) {
-    throw badSignature(`expected it to be made by the sender ${fields.sender}, got ${signer}`);
+    throw badSignature(`expected the signature of the sender ${fields.sender}, got that of ${signer}`);
   }
 }
 

@@ -366,6 +366,7 @@ describe('verifiedBundles', () => {
       verifyMessageProof({ ...honest, bundle }, viewOf(log), honest.batchHash, { verifiedBundles: cache }),
     );
     expect(error.facts.step).toBe('signature');
+    expect(error.message).toBe('signature: s of the signature is out of range or high (EIP-2)');
     expect(cache.size).toBe(1);
   });
 });

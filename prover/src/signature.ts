@@ -45,13 +45,13 @@ const ORDER = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141
  * @throws bundle.bad_signature
  */
 export function parseSignature(signature: Uint8Array): { compact: Uint8Array; recovery: 0 | 1 } {
-  if (signature.length !== SIGNATURE_BYTES) throw badSignature(`expected 65 bytes, got ${signature.length}`);
+  if (signature.length !== SIGNATURE_BYTES) throw badSignature(`expected a signature of 65 bytes, got ${signature.length}`);
   const v = signature[64];
-  if (v !== 27 && v !== 28) throw badSignature(`expected v 27 or 28, got ${v}`);
+  if (v !== 27 && v !== 28) throw badSignature(`expected a signature with v 27 or 28, got ${v}`);
   const r = BigInt(toHex(signature.subarray(0, 32)));
   const s = BigInt(toHex(signature.subarray(32, 64)));
-  if (r === 0n || r >= ORDER) throw badSignature('r is out of range');
-  if (s === 0n || s > HALF_ORDER) throw badSignature('s is out of range or high (EIP-2)');
+  if (r === 0n || r >= ORDER) throw badSignature('r of the signature is out of range');
+  if (s === 0n || s > HALF_ORDER) throw badSignature('s of the signature is out of range or high (EIP-2)');
   return { compact: signature.subarray(0, 64), recovery: v === 27 ? 0 : 1 };
 }
 
@@ -75,9 +75,9 @@ export const publicKeyAddress = (publicKey: Uint8Array): Hex => toHex(keccak_256
 export function recoverSigner(digest: Uint8Array, signature: Uint8Array, recover: Recover = recoverWithNoble): Hex {
   const { compact, recovery } = parseSignature(signature);
   const publicKey = recover(digest, compact, recovery);
-  if (publicKey === undefined) throw badSignature('no key could have made it');
+  if (publicKey === undefined) throw badSignature('no key could have made the signature');
   return publicKeyAddress(publicKey);
 }
 
-/** The one error of everything that is wrong with a signature. */
-export const badSignature = (detail: string) => new ProtocolError('bundle.bad_signature', `signature: ${detail}`);
+/** The one error of everything that is wrong with a signature. Proofs and receipts put the name of their step before it. */
+export const badSignature = (detail: string) => new ProtocolError('bundle.bad_signature', detail);

@@ -90,7 +90,7 @@ export function verifyBody(
 
 function verifySender(view: BundleView, digest: Uint8Array, recover: Recover): void {
   const signer = recoverSigner(digest, view.signature, recover);
-  if (signer !== view.sender) throw badSignature(`expected it to be made by the sender ${view.sender}, got ${signer}`);
+  if (signer !== view.sender) throw badSignature(`expected the signature of the sender ${view.sender}, got that of ${signer}`);
 }
 
 // One message between threads costs about as much as a signature: small bodies travel together, but not so many that one
