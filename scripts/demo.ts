@@ -12,7 +12,7 @@ import { userIdentity } from './keyfiles.js';
 import { Network } from './network.js';
 import { readFlags, readNumber } from './settings.js';
 import { type Findings, type Scene, tell } from './story.js';
-import { bar, Failure, formatCount, Progress, print, runCommand, say } from './terminal.js';
+import { bar, Failure, formatCount, Progress, plural, print, runCommand, say } from './terminal.js';
 
 const HELP = `
 npm run demo: the whole of Sealpost in one go. On a network of its own (free ports, a temporary folder, gone afterwards) several
@@ -223,7 +223,7 @@ async function play(
   for (const many of sent) await many.waitFor('finalized', { timeoutMs: FINALITY_TIMEOUT_MS });
   await climbing;
   progress.clear();
-  if (repeated > 0) complaints.push(`${repeated} messages came twice`);
+  if (repeated > 0) complaints.push(`${plural(repeated, 'message')} came twice`);
   for (const complaint of complaints.slice(0, 10)) say(complaint);
 
   const lost = letters.length - [...expected.keys()].filter((id) => openedRight.has(id) && proven.has(id)).length;

@@ -10,7 +10,7 @@ import {
   nodeHash,
   toHex,
 } from '@sealpost/prover';
-import { formatCount, formatSeconds, paint, shortHex, table } from './terminal.js';
+import { formatCount, formatSeconds, paint, plural, shortHex, table } from './terminal.js';
 
 /** What a demonstration found. */
 export interface Findings {
@@ -71,10 +71,10 @@ export function tell(findings: Findings, scene: Scene): string {
     [findings.lost === 0, `${formatCount(findings.lost)} lost`],
   ];
   const lines = [
-    paint('bold', `${formatCount(messages)} messages, sealed end to end`),
+    paint('bold', `${plural(messages, 'message')}, sealed end to end`),
     '',
     `  ${scene.senders.join(', ')} sent the lines of ${scene.source} to ${scene.recipients.join(', ')}.`,
-    `  ${formatCount(scene.bundles)} signatures · ${findings.batches} batches · ${scene.commits} L1 transaction${scene.commits === 1 ? '' : 's'} · ${findings.seconds.toFixed(1)} s in all`,
+    `  ${plural(scene.bundles, 'signature')} · ${plural(findings.batches, 'batch', 'batches')} · ${plural(scene.commits, 'L1 transaction')} · ${findings.seconds.toFixed(1)} s in all`,
     '',
     ...checks.map(([isGood, text]) => `  ${mark(isGood)} ${text}`),
     '',
@@ -148,12 +148,12 @@ export function drawProof(proof: MessageProof, text: string): string {
       depth++;
     }
   };
-  branch(outer, `bundlesRoot of ${header.count} bundles`);
+  branch(outer, `bundlesRoot of ${plural(header.count, 'bundle')}`);
   trunk.push(
-    `${'  '.repeat(depth)}└ ${dim(`bundle of ${shortHex(bundle.sender)}, nonce ${bundle.nonce}, ${bundle.count} messages, one signature`)}`,
+    `${'  '.repeat(depth)}└ ${dim(`bundle of ${shortHex(bundle.sender)}, nonce ${bundle.nonce}, ${plural(bundle.count, 'message')}, one signature`)}`,
   );
   depth++;
-  branch(inner, `messagesRoot of ${bundle.count} messages`);
+  branch(inner, `messagesRoot of ${plural(bundle.count, 'message')}`);
   trunk.push(`${'  '.repeat(depth)}└ ${paint('bold', JSON.stringify(text.length > 60 ? `${text.slice(0, 59)}…` : text))}`);
   return indent(trunk.join('\n'));
 }

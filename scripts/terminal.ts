@@ -92,6 +92,10 @@ export function formatBytes(bytes: number): string {
 
 export const formatCount = (value: number): string => Math.round(value).toLocaleString('en-US');
 
+/** `1 batch`, `2 batches`. */
+export const plural = (count: number, one: string, many = `${one}s`): string =>
+  `${formatCount(count)} ${count === 1 ? one : many}`;
+
 export const formatSeconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;
 
 /** `0x5FbD…0aa3` */
