@@ -2,8 +2,9 @@
 // that building them needs no Solidity compiler. With --check it writes nothing and fails if the file is not what the
 // sources make.
 import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { writeOrCheck } from './generated.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const target = new URL('../contracts/abi.ts', import.meta.url);
@@ -30,17 +31,4 @@ const text = [
   exportsOf('DirectMessages', 'directMessages'),
 ].join('\n');
 
-if (process.argv.includes('--check')) {
-  let committed = '';
-  try {
-    committed = readFileSync(target, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-  }
-  if (committed !== text) {
-    process.stderr.write('contracts/abi.ts is not what contracts/src makes. Run: npm run abi\n');
-    process.exitCode = 1;
-  }
-} else {
-  writeFileSync(target, text);
-}
+writeOrCheck(target, text, 'contracts/abi.ts is not what contracts/src makes. Run: npm run abi');

@@ -1,7 +1,8 @@
 // Writes prover/vectors/rfc6962-inclusion.hex.json, the copy of rfc6962-inclusion.json that Solidity can read: hashes in
 // hex, and only the cases it can express. Left out are hashes that are not 32 bytes (a bytes32 always is) and numbers that
 // JSON.parse rounds. With --check it writes nothing and fails if the file is not what the source makes.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { writeOrCheck } from './generated.js';
 
 const source = new URL('../prover/vectors/rfc6962-inclusion.json', import.meta.url);
 const target = new URL('../prover/vectors/rfc6962-inclusion.hex.json', import.meta.url);
@@ -37,17 +38,4 @@ const cases = vectors.cases
 const about = `${vectors.source.replace('base64', 'hex')}; cases whose hashes are not 32 bytes or whose numbers JSON rounds are left out`;
 const text = `${JSON.stringify({ source: about, cases }, null, 2)}\n`;
 
-if (process.argv.includes('--check')) {
-  let committed = '';
-  try {
-    committed = readFileSync(target, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-  }
-  if (committed !== text) {
-    process.stderr.write('prover/vectors/rfc6962-inclusion.hex.json is not what its source makes. Run: npm run vectors\n');
-    process.exitCode = 1;
-  }
-} else {
-  writeFileSync(target, text);
-}
+writeOrCheck(target, text, 'prover/vectors/rfc6962-inclusion.hex.json is not what its source makes. Run: npm run vectors');
