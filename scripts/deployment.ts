@@ -28,6 +28,8 @@ export interface Deployment {
   readonly maxIncludeDelay: string;
   readonly poster: Address;
   readonly receiptSigner: Address;
+  /** Written once the sequencer has its database: from then on a missing one is lost, not new. */
+  readonly logCreated?: true;
 }
 
 /** What the contract is deployed with. */
@@ -61,6 +63,16 @@ export function readDeployment(folder: Folder): Deployment | undefined {
   const deployment = readJson(folder.file('deployment.json')) as Deployment | undefined;
   return deployment?.version === 1 && isAddress(deployment.settlement) ? deployment : undefined;
 }
+
+/** @returns the deployment as it is written down now */
+export function recordLog(folder: Folder, deployment: Deployment): Deployment {
+  const recorded: Deployment = { ...deployment, logCreated: true };
+  writeDeployment(folder, recorded);
+  return recorded;
+}
+
+const writeDeployment = (folder: Folder, deployment: Deployment): void =>
+  writeAtomically(folder.file('deployment.json'), `${JSON.stringify(deployment, null, 2)}\n`);
 
 /** How it came that the contract stands. */
 export type Outcome = 'deployed' | 'resumed' | 'redeployed';
@@ -101,7 +113,7 @@ export async function ensureDeployment(
       receiptSigner: options.receiptSigner,
     };
     // Before the transaction: a crash in between looks like an L1 that forgot, and is repaired like one.
-    writeAtomically(folder.file('deployment.json'), `${JSON.stringify(deployment, null, 2)}\n`);
+    writeDeployment(folder, deployment);
     await deploy(l1Url, deployment, options.deployer, nonce, mine);
     return { deployment, outcome: 'deployed' };
   }

@@ -1,12 +1,13 @@
-import { createWriteStream, type WriteStream } from 'node:fs';
+import { createWriteStream, existsSync, type WriteStream } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { NetworkAccount, Network as NetworkFile } from '@sealpost/client/node';
+import { type NetworkAccount, type Network as NetworkFile, writeNetwork } from '@sealpost/client/node';
 import type { Address } from 'viem';
 import { roleAccount, sequencerKey, type User, writeSequencerKeys } from './accounts.js';
 import { startAnvil } from './anvil.js';
-import { type Deployment, ensureDeployment, l1Client, type Outcome } from './deployment.js';
-import { type Folder, writeAtomically } from './folder.js';
+import { type Deployment, ensureDeployment, l1Client, type Outcome, recordLog } from './deployment.js';
+import type { Folder } from './folder.js';
 import { writeUserKeys } from './keyfiles.js';
 import { type Child, Family } from './processes.js';
 import { Failure } from './terminal.js';
@@ -37,6 +38,8 @@ export interface NetworkOptions {
   readonly sequencerPrefix?: readonly string[];
   /** Refuse instead of deploying where no contract was deployed before. */
   readonly deploy?: boolean;
+  /** Make the log anew where it was lost. Without it, a log is made only for a network that never had one. */
+  readonly create?: boolean;
   /** Called once processes can be started, long before everything is up. */
   readonly onBegun?: (network: Network) => void;
   /** Called with each line that the sequencer logs. */
@@ -91,7 +94,7 @@ export class Network {
       await network.deploy();
       await network.startSequencer();
       signal?.throwIfAborted();
-      network.announce();
+      await network.announce();
       return network;
     } catch (error) {
       await network.stop();
@@ -166,7 +169,14 @@ export class Network {
     const ready = new Promise<string>((resolve) => {
       onReady = resolve;
     });
-    const [command = process.execPath, ...args] = [...prefix, process.execPath, SEQUENCER, 'run', '--create'];
+    const create = this.options.create === true || this.deployment.logCreated !== true;
+    const [command = process.execPath, ...args] = [
+      ...prefix,
+      process.execPath,
+      SEQUENCER,
+      'run',
+      ...(create ? ['--create'] : []),
+    ];
     const child = this.family.start('sequencer', {
       command,
       args,
@@ -200,8 +210,15 @@ export class Network {
           `look into ${this.folder.file('log.jsonl')}`,
         );
       }
-      throw new Failure(child.report(), `more in ${this.folder.file('log.jsonl')}`);
+      const isLost = !create && !existsSync(join(this.folder.file('sequencer'), 'sequencer.sqlite'));
+      throw new Failure(
+        child.report(),
+        isLost
+          ? 'put the database back from a backup; or npm run sequencer -- --create for an empty log, or npm run reset'
+          : `more in ${this.folder.file('log.jsonl')}`,
+      );
     }
+    if (this.deployment.logCreated !== true) this.deployment = recordLog(this.folder, this.deployment);
     this.url = url;
     if (waitForL1) await this.waitUntilReady(child);
     return child;
@@ -227,7 +244,7 @@ export class Network {
   }
 
   /** Writes `network.json`: from here on the command line finds the network. */
-  private announce(): void {
+  private async announce(): Promise<void> {
     const file: NetworkFile = {
       version: 1,
       url: this.url,
@@ -237,7 +254,7 @@ export class Network {
       pid: process.pid,
       accounts: this.accounts,
     };
-    writeAtomically(this.folder.file('network.json'), `${JSON.stringify(file, null, 2)}\n`);
+    await writeNetwork(file, this.folder.path);
   }
 
   /** Resolves with one line that says which process ended, and how, when one does without having been asked. */

@@ -9,7 +9,8 @@ import { Failure, paint, print, runCommand, say } from './terminal.js';
 const HELP = `
 npm run sequencer: the sequencer alone, on an Ethereum node that you run. Logs to the terminal; ctrl-c stops.
 
-  npm run sequencer               runs it
+  npm run sequencer               runs it; the first time for a folder it makes the log's database, later a missing one is an error
+  npm run sequencer -- --create   makes the database anew where it was lost, and runs: what it held and the L1 does not is gone
   npm run sequencer -- check      prints its configuration, secrets masked, and checks it
   npm run sequencer -- <command>  any other command of sequencer/dist/main.js, with the network's configuration
 
@@ -30,11 +31,9 @@ await runCommand(async () => {
   const settings = readSettings();
   const l1Url = settings.l1Url ?? 'http://127.0.0.1:8545';
   const folder = new Folder(settings.data);
-  if (command.startsWith('-')) {
-    if (readFlags(HELP, {}) === undefined) return 0;
-  } else if (command !== 'run') {
-    return await pass([command, ...rest], folder, l1Url);
-  }
+  if (command !== 'run' && !command.startsWith('-')) return await pass([command, ...rest], folder, l1Url);
+  const flags = readFlags(HELP, { create: { type: 'boolean' } }, command === 'run' ? rest : [command, ...rest]);
+  if (flags === undefined) return 0;
   const abort = new AbortController();
   const stopped = new Promise<undefined>((resolve) => abort.signal.addEventListener('abort', () => resolve(undefined)));
   let network: Network | undefined;
@@ -56,6 +55,7 @@ await runCommand(async () => {
         l1Url,
         laneCount: readDeployment(folder)?.laneCount ?? settings.laneCount,
         deploy: false,
+        create: flags.create === true,
         onBegun: (begun) => {
           network = begun;
         },
