@@ -3,7 +3,7 @@ import type { Clock, Commitment, L1, L1Block, L1Step, L1View, LaneRungs, Log, Ru
 import { L1Error, StoreFullError } from './ports.js';
 
 /** anvil and its like: one node, which may be restarted from yesterday's state or from nothing. */
-const DEVELOPMENT_CHAIN_ID = 31337n;
+export const DEVELOPMENT_CHAIN_ID = 31_337n;
 /** Blocks kept when nothing becomes final: more than a week of no finality would fit no memory. */
 const MAX_KEPT_BLOCKS = 4_096n;
 const BEFORE_EVERYTHING = -1n;

@@ -5,6 +5,7 @@ import {
   type Domain,
   type Hex,
   headerToJson,
+  join,
   MAX_BUNDLE_BYTES,
   MAX_MESSAGES,
   MAX_PAYLOAD_BYTES,
@@ -122,13 +123,7 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
       arrivingBytes -= bytes;
     }
     // A buffer of its own: it moves between threads.
-    const whole = new Uint8Array(bytes);
-    let at = 0;
-    for (const chunk of chunks) {
-      whole.set(chunk, at);
-      at += chunk.length;
-    }
-    return whole;
+    return join(chunks);
   }
 
   const bodyTooLarge = (bytes: number) =>

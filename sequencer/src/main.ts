@@ -11,7 +11,7 @@ import { createL1 } from './adapters/viem.js';
 import { AccountRates } from './admission.js';
 import { type Config, ConfigError, configReference, describeConfig, parseConfig } from './config.js';
 import { RequestError } from './errors.js';
-import { defaultFollowerConfig, Follower } from './follower.js';
+import { DEVELOPMENT_CHAIN_ID, defaultFollowerConfig, Follower } from './follower.js';
 import { createApp, type Readiness } from './http.js';
 import { Lifecycle } from './lifecycle.js';
 import { Live } from './live.js';
@@ -23,6 +23,7 @@ import {
   L1Error,
   type Log,
   type SettlementFacts,
+  type Signer,
   type Store,
   StoreOpenError,
 } from './ports.js';
@@ -35,7 +36,6 @@ import { Thread } from './threads.js';
 import { type VerifierData, VerifierPool } from './verifier.js';
 
 const { version: VERSION } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
-const DEVELOPMENT_CHAIN_ID = 31_337n;
 
 const USAGE = `The Sealpost sequencer, ${VERSION}.
 
@@ -91,6 +91,15 @@ function readKey(file: string): Hex {
   if ((mode & 0o077) !== 0) throw new StartError(`the key file ${file} can be read by others: chmod 600 ${file}`);
   if (!/^(0x)?[0-9a-fA-F]{64}$/.test(text)) throw new StartError(`the key file ${file} does not hold 32 bytes as hex`);
   return `0x${text.replace(/^0x/, '').toLowerCase()}`;
+}
+
+/** The two keys, each inside what signs with it: nothing else in the process sees them. */
+function openKeys({ signerKeyFile, posterKeyFile, l1Url: url, settlement, l1TimeoutMs: timeoutMs }: Config): {
+  signer: Signer;
+  l1: L1;
+} {
+  const signer = createSigner(readKey(signerKeyFile));
+  return { signer, l1: createL1({ url, settlement, posterKey: readKey(posterKeyFile), timeoutMs }) };
 }
 
 /** Asks until the L1 answers: a node that starts later than the sequencer is an ordinary day. */
@@ -209,13 +218,7 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
 
   if (!isSecp256k1Native())
     log.warn('secp256k1.slow', { message: 'the native module did not build: signatures are checked 20 times slower' });
-  const signer = createSigner(readKey(config.signerKeyFile));
-  const l1 = createL1({
-    url: config.l1Url,
-    settlement: config.settlement,
-    posterKey: readKey(config.posterKeyFile),
-    timeoutMs: config.l1TimeoutMs,
-  });
+  const { signer, l1 } = openKeys(config);
   const { store, facts } = await openStore(config, l1, signer.address, mode, log, starting.signal);
   lifecycle.opened('store', () => store.close());
   const { chainId } = store.genesis;
@@ -451,13 +454,7 @@ async function main(): Promise<void> {
     readKey(config.signerKeyFile);
   } else if (command === 'create') {
     const log = createLog(config.log);
-    const signer = createSigner(readKey(config.signerKeyFile));
-    const l1 = createL1({
-      url: config.l1Url,
-      settlement: config.settlement,
-      posterKey: readKey(config.posterKeyFile),
-      timeoutMs: config.l1TimeoutMs,
-    });
+    const { signer, l1 } = openKeys(config);
     const { store } = await openStore(config, l1, signer.address, 'create', log, new AbortController().signal);
     await store.close();
     log.info('created', { path: databasePath(config) });
