@@ -1,8 +1,7 @@
-import { keccak_256 } from '@noble/hashes/sha3';
 import { HEADER_BYTES } from './bundle.js';
 import { concat, fromHex, type Hex, join, lowerHex, Reader, toHex, uintBytes, uintWord, viewOf } from './bytes.js';
 import { ProtocolError } from './errors.js';
-import { SIGNATURE_BYTES } from './signature.js';
+import { keccak256, SIGNATURE_BYTES } from './signature.js';
 
 /** PROTOCOL.md §4 and §5. */
 export const MAX_BATCH_ENTRIES = 1_048_576;
@@ -49,7 +48,7 @@ export interface BatchFile {
  */
 export function batchHash(header: BatchHeader): Hex {
   return toHex(
-    keccak_256(
+    keccak256(
       concat(
         uintWord(header.lane, 2),
         uintWord(header.term, 4),

@@ -1,4 +1,3 @@
-import { keccak_256 } from '@noble/hashes/sha3';
 import {
   addressWord,
   concat,
@@ -19,6 +18,8 @@ import {
   badSignature,
   type Domain,
   domainSeparator,
+  type Keccak256,
+  keccak256,
   keccakText,
   type Recover,
   recoverSigner,
@@ -280,9 +281,9 @@ const BUNDLE_TYPE = /* @__PURE__ */ keccakText(
  * hashStruct(Bundle): what `(sender, structHash)` names, whatever the signature (§3, §6). 32 bytes.
  * @throws value.malformed for a field outside its type
  */
-export function bundleStructHash(fields: Omit<BundleFields, 'signature'>): Uint8Array {
+export function bundleStructHash(fields: Omit<BundleFields, 'signature'>, keccak: Keccak256 = keccak256): Uint8Array {
   const { sender, lane, nonce, expiry, postage, count, messagesRoot } = fields;
-  return keccak_256(
+  return keccak(
     concat(
       BUNDLE_TYPE,
       addressWord(sender),
@@ -297,8 +298,11 @@ export function bundleStructHash(fields: Omit<BundleFields, 'signature'>): Uint8
 }
 
 /** The EIP-712 digest a sender signs (§3): 32 bytes. */
-export const bundleDigest = (domain: Domain, fields: Omit<BundleFields, 'signature'>): Uint8Array =>
-  typedDataDigest(domainSeparator(domain), bundleStructHash(fields));
+export const bundleDigest = (
+  domain: Domain,
+  fields: Omit<BundleFields, 'signature'>,
+  keccak: Keccak256 = keccak256,
+): Uint8Array => typedDataDigest(domainSeparator(domain), bundleStructHash(fields, keccak), keccak);
 
 /** `SHA256(0x00 ‖ sender(20) ‖ structHash(32) ‖ signature(65))`: the bundle's identity in the API (§3). */
 export const bundleHash = (sender: Hex, structHash: Uint8Array, signature: Uint8Array, hash: Sha256 = sha256): Uint8Array =>
@@ -312,9 +316,14 @@ export const entryHash = (isVoid: 0 | 1, previous: bigint, bundle: Uint8Array, h
  * Returns only if the bundle's signature recovers to its sender.
  * @throws bundle.bad_signature
  */
-export function verifyBundleSignature(domain: Domain, fields: BundleFields, recover: Recover = recoverWithNoble): void {
+export function verifyBundleSignature(
+  domain: Domain,
+  fields: BundleFields,
+  recover: Recover = recoverWithNoble,
+  keccak: Keccak256 = keccak256,
+): void {
   const signature = fromHex(fields.signature, undefined, 'bundle.bad_signature', 'signature');
-  const signer = recoverSigner(bundleDigest(domain, fields), signature, recover);
+  const signer = recoverSigner(bundleDigest(domain, fields, keccak), signature, recover, keccak);
   if (signer !== lowerHex(fields.sender) || signer === ZERO_ADDRESS) {
     throw badSignature(`expected the signature of the sender ${fields.sender}, got that of ${signer}`);
   }

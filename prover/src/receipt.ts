@@ -1,10 +1,10 @@
-import { keccak_256 } from '@noble/hashes/sha3';
 import { entryHash } from './bundle.js';
 import { concat, fromHex, type Hex, lowerHex, Reader, toHex, uintWord } from './bytes.js';
 import { ProtocolError } from './errors.js';
 import {
   type Domain,
   domainSeparator,
+  keccak256,
   keccakText,
   type Recover,
   recoverSigner,
@@ -59,7 +59,7 @@ const RECEIPT_TYPE = /* @__PURE__ */ keccakText(
 export function receiptDigest(separator: Uint8Array, statement: ReceiptStatement): Uint8Array {
   return typedDataDigest(
     separator,
-    keccak_256(
+    keccak256(
       concat(
         RECEIPT_TYPE,
         uintWord(statement.lane, 2),

@@ -1,17 +1,23 @@
 import { secp256k1 } from '@noble/curves/secp256k1';
-import { describe, expect, test } from 'vitest';
+import { keccak_256 } from '@noble/hashes/sha3';
+import { describe, expect, test, vi } from 'vitest';
 import { DOMAIN, highS, keyOf, sign } from '../test/log.js';
 import {
   type BundleFields,
   bundleDigest,
+  bundleStructHash,
   concat,
+  domainSeparator,
   fromHex,
   type Hex,
+  type Keccak256,
   parseSignature,
+  publicKeyAddress,
   recoverSigner,
   recoverWithNoble,
   sha256,
   toHex,
+  typedDataDigest,
   uintBytes,
   verifyBundleSignature,
 } from './index.js';
@@ -110,5 +116,33 @@ describe('a bundle’s signature', () => {
     ['a signature that is no hex', { signature: 'none' as Hex }],
   ])('does not hold for another %s', (_, change) => {
     expect(() => verifyBundleSignature(DOMAIN, { ...signed, ...change })).toThrow(refused);
+  });
+});
+
+describe('a keccak256 that is passed in', () => {
+  const unsigned = {
+    lane: 0,
+    sender: key.address,
+    nonce: 7n,
+    expiry: 2n ** 64n - 1n,
+    postage: 2n ** 128n - 1n,
+    count: 4_096,
+    messagesRoot: toHex(digest),
+  };
+  const fields: BundleFields = { ...unsigned, signature: sign(bundleDigest(DOMAIN, unsigned), key.secret) };
+  const publicKey = secp256k1.getPublicKey(key.secret, false);
+  const calls: [string, number, (keccak?: Keccak256) => unknown][] = [
+    ['bundleStructHash', 1, (keccak) => bundleStructHash(fields, keccak)],
+    ['typedDataDigest', 1, (keccak) => typedDataDigest(domainSeparator(DOMAIN), digest, keccak)],
+    ['bundleDigest', 2, (keccak) => bundleDigest(DOMAIN, fields, keccak)],
+    ['publicKeyAddress', 1, (keccak) => publicKeyAddress(publicKey, keccak)],
+    ['recoverSigner', 1, (keccak) => recoverSigner(digest, good, undefined, keccak)],
+    ['verifyBundleSignature', 3, (keccak) => verifyBundleSignature(DOMAIN, fields, undefined, keccak)],
+  ];
+
+  test.each(calls)('%s hashes with it, and gives the same', (_, times, call) => {
+    const keccak = vi.fn<Keccak256>(keccak_256);
+    expect(call(keccak)).toEqual(call());
+    expect(keccak).toHaveBeenCalledTimes(times);
   });
 });

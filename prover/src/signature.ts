@@ -14,8 +14,13 @@ export interface Domain {
 /** Recovers an uncompressed public key (65 bytes), or nothing. `compact` is r ‖ s, checked to be low-s before the call. */
 export type Recover = (digest: Uint8Array, compact: Uint8Array, recovery: 0 | 1) => Uint8Array | undefined;
 
+/** keccak256 of some bytes, as 32 bytes. Faster implementations may be passed in where there are any. */
+export type Keccak256 = (data: Uint8Array) => Uint8Array;
+
+export const keccak256: Keccak256 = (data) => keccak_256(data);
+
 /** keccak256 of a text: EIP-712's type hashes and strings. */
-export const keccakText = (text: string): Uint8Array => keccak_256(ascii(text));
+export const keccakText = (text: string): Uint8Array => keccak256(ascii(text));
 
 const DOMAIN_TYPE = /* @__PURE__ */ keccakText(
   'EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)',
@@ -29,12 +34,12 @@ const DOMAIN_VERSION = /* @__PURE__ */ keccakText('1');
  */
 export function domainSeparator(domain: Domain): Uint8Array {
   const { chainId, settlement } = domain;
-  return keccak_256(concat(DOMAIN_TYPE, DOMAIN_NAME, DOMAIN_VERSION, uintWord(chainId, 32), addressWord(settlement)));
+  return keccak256(concat(DOMAIN_TYPE, DOMAIN_NAME, DOMAIN_VERSION, uintWord(chainId, 32), addressWord(settlement)));
 }
 
 /** EIP-712's digest: `keccak256(0x19 01 ‖ domainSeparator ‖ structHash)`. */
-export const typedDataDigest = (separator: Uint8Array, structHash: Uint8Array): Uint8Array =>
-  keccak_256(concat(Uint8Array.of(0x19, 0x01), separator, structHash));
+export const typedDataDigest = (separator: Uint8Array, structHash: Uint8Array, keccak: Keccak256 = keccak256): Uint8Array =>
+  keccak(concat(Uint8Array.of(0x19, 0x01), separator, structHash));
 
 const HALF_ORDER = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0n;
 const ORDER = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n;
@@ -66,17 +71,23 @@ export const recoverWithNoble: Recover = (digest, compact, recovery) => {
 };
 
 /** The Ethereum address of an uncompressed public key of 65 bytes. */
-export const publicKeyAddress = (publicKey: Uint8Array): Hex => toHex(keccak_256(publicKey.subarray(1)).subarray(12));
+export const publicKeyAddress = (publicKey: Uint8Array, keccak: Keccak256 = keccak256): Hex =>
+  toHex(keccak(publicKey.subarray(1)).subarray(12));
 
 /**
  * The address whose key made `signature` over `digest`; never the zero address.
  * @throws bundle.bad_signature if the form is wrong (§1) or nothing can be recovered
  */
-export function recoverSigner(digest: Uint8Array, signature: Uint8Array, recover: Recover = recoverWithNoble): Hex {
+export function recoverSigner(
+  digest: Uint8Array,
+  signature: Uint8Array,
+  recover: Recover = recoverWithNoble,
+  keccak: Keccak256 = keccak256,
+): Hex {
   const { compact, recovery } = parseSignature(signature);
   const publicKey = recover(digest, compact, recovery);
   if (publicKey === undefined) throw badSignature('no key could have made the signature');
-  return publicKeyAddress(publicKey);
+  return publicKeyAddress(publicKey, keccak);
 }
 
 /** The one error of everything that is wrong with a signature. Proofs and receipts put the name of their step before it. */
