@@ -1,0 +1,128 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { Folder } from '../folder.js';
+import { Network } from '../network.js';
+import { bar, Failure, type Progress, say } from '../terminal.js';
+import type { Bench, BenchNetworkOptions, BenchSettings, Outcome, ProcessLine, Stage } from './scenario.js';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const END_MS = 2_000;
+
+/** The surroundings of one scenario: networks, folders and processes that end with it. */
+export class Harness implements Bench {
+  private readonly children = new Set<ChildProcess>();
+
+  constructor(
+    private readonly name: string,
+    readonly settings: BenchSettings,
+    readonly results: ReadonlyMap<string, Outcome>,
+    private readonly progress: Progress,
+    readonly signal: AbortSignal,
+  ) {}
+
+  show(what: string, done?: number, total?: number): void {
+    const detail =
+      done === undefined || total === undefined
+        ? ''
+        : `${bar(done, total)} ${total <= 0 ? 0 : Math.min(100, Math.floor((100 * done) / total))} %`;
+    this.progress.show(`${this.name}: ${what}`, detail);
+  }
+
+  say(text: string): void {
+    this.progress.clear();
+    say(text);
+  }
+
+  async withFolder<T>(use: (folder: string) => Promise<T>): Promise<T> {
+    const folder = mkdtempSync(join(this.settings.parent, 'sealpost-bench-'));
+    try {
+      return await use(folder);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  }
+
+  withNetwork<T>(options: BenchNetworkOptions, use: (stage: Stage) => Promise<T>): Promise<T> {
+    return this.withFolder(async (path) => {
+      const folder = new Folder(path);
+      await folder.acquire();
+      const network = await Network.start({ ...options, folder, onStep: (step) => this.show(step) }, this.signal);
+      try {
+        let fail: (failure: Failure) => void = () => {};
+        const broken = new Promise<never>((_, reject) => {
+          fail = reject;
+        });
+        broken.catch(() => {});
+        let expected = 0;
+        const watch = () =>
+          void network.broken().then((end) => {
+            if (expected === 0) fail(new Failure(end, `more in ${folder.file('log.jsonl')}`));
+          });
+        watch();
+        const stage: Stage = {
+          network,
+          data: folder.file('sequencer'),
+          expectEnd: async (stop) => {
+            expected++;
+            try {
+              return await stop();
+            } finally {
+              expected--;
+              if (network.sequencer?.exit === undefined) watch();
+            }
+          },
+        };
+        return await Promise.race([use(stage), broken]);
+      } finally {
+        // Where the network broke, somebody may still be talking to it.
+        for (const child of this.children) child.kill('SIGKILL');
+        await network.stop();
+      }
+    });
+  }
+
+  async inProcess<Result>(script: URL, plan: unknown): Promise<Result> {
+    this.signal.throwIfAborted();
+    const path = fileURLToPath(script);
+    const child = spawn(process.execPath, ['--import', 'tsx', path, JSON.stringify(plan)], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      cwd: ROOT,
+    });
+    this.children.add(child);
+    let result: Result | undefined;
+    const errors: string[] = [];
+    createInterface({ input: child.stdout }).on('line', (text) => {
+      const line = JSON.parse(text) as ProcessLine<Result>;
+      if ('result' in line) result = line.result;
+      else this.show(line.progress, line.done, line.total);
+    });
+    createInterface({ input: child.stderr }).on('line', (line) => {
+      errors.push(line);
+      if (errors.length > 100) errors.shift();
+    });
+    // It opened nothing that has to be closed in order; what ignores SIGTERM is ended.
+    let insist: NodeJS.Timeout | undefined;
+    const abort = () => {
+      child.kill('SIGTERM');
+      insist = setTimeout(() => child.kill('SIGKILL'), END_MS);
+    };
+    this.signal.addEventListener('abort', abort, { once: true });
+    try {
+      const code = await new Promise<number | null>((resolve, reject) => {
+        child.once('error', reject);
+        child.once('close', resolve);
+      });
+      this.signal.throwIfAborted();
+      if (code !== 0 || result === undefined)
+        throw new Failure(`${path.slice(ROOT.length)} failed (exit code ${code}):\n${errors.slice(-20).join('\n')}`);
+      return result;
+    } finally {
+      clearTimeout(insist);
+      this.children.delete(child);
+      this.signal.removeEventListener('abort', abort);
+    }
+  }
+}

@@ -1,0 +1,5 @@
+import { bundled, single } from './closed.js';
+import type { Scenario } from './scenario.js';
+
+/** Every scenario, in the order in which they run: a ceiling before what is held against it. */
+export const SCENARIOS: readonly Scenario[] = [bundled, single];
