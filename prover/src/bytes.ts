@@ -1,4 +1,3 @@
-import { bytesToHex, hexToBytes } from '@noble/hashes/utils';
 import { type ProtocolCode, ProtocolError } from './errors.js';
 
 /** `0x` followed by an even number of hex digits. Given out in lower case, taken in either. */
@@ -13,8 +12,40 @@ const HEX = /^0x[0-9a-fA-F]*$/;
 /** The same hex in lower case, as everything is given out (§11). */
 export const lowerHex = (hex: Hex): Hex => hex.toLowerCase() as Hex;
 
+const HEX_DIGITS = '0123456789abcdef';
+/** The character code of each hex digit by its value. */
+const HEX_CODES: Uint8Array = /* @__PURE__ */ Uint8Array.from(HEX_DIGITS, (digit) => digit.charCodeAt(0));
+/** The value of each hex digit by its character code, of either case. */
+const HEX_VALUES: Uint8Array = /* @__PURE__ */ (() => {
+  const values = new Uint8Array(128);
+  for (const digits of [HEX_DIGITS, HEX_DIGITS.toUpperCase()]) {
+    for (let value = 0; value < digits.length; value++) values[digits.charCodeAt(value)] = value;
+  }
+  return values;
+})();
+
 /** Lower-case hex of some bytes. */
-export const toHex = (bytes: Uint8Array): Hex => `0x${bytesToHex(bytes)}`;
+export function toHex(bytes: Uint8Array): Hex {
+  const code = (at: number, shift: 0 | 4) => HEX_CODES[((bytes[at] as number) >> shift) & 15] as number;
+  let hex = '0x';
+  let at = 0;
+  // Eight characters at a time: half as long as one byte at a time, whose string is a chain of small ones (0.13 µs, 0.26 for
+  // 32 bytes; twice that until it was first read).
+  for (; at + 4 <= bytes.length; at += 4) {
+    hex += String.fromCharCode(
+      code(at, 4),
+      code(at, 0),
+      code(at + 1, 4),
+      code(at + 1, 0),
+      code(at + 2, 4),
+      code(at + 2, 0),
+      code(at + 3, 4),
+      code(at + 3, 0),
+    );
+  }
+  for (; at < bytes.length; at++) hex += String.fromCharCode(code(at, 4), code(at, 0));
+  return hex as Hex;
+}
 
 /**
  * The bytes of a hex string.
@@ -27,7 +58,11 @@ export function fromHex(text: unknown, size?: number, code: ProtocolCode = 'valu
   if (size !== undefined && text.length !== 2 + 2 * size) {
     throw new ProtocolError(code, `${at}: expected ${size} bytes, got ${(text.length - 2) / 2}`, { at });
   }
-  return hexToBytes(text.slice(2));
+  const bytes = new Uint8Array(text.length / 2 - 1);
+  for (let at = 0, digit = 2; at < bytes.length; at++, digit += 2) {
+    bytes[at] = ((HEX_VALUES[text.charCodeAt(digit)] as number) << 4) | (HEX_VALUES[text.charCodeAt(digit + 1)] as number);
+  }
+  return bytes;
 }
 
 /**
@@ -126,35 +161,52 @@ export function uintBytes(
   code: ProtocolCode = 'value.malformed',
   at = 'value',
 ): Uint8Array {
-  const whole = typeof value === 'bigint' || Number.isSafeInteger(value) ? BigInt(value) : -1n;
-  if (whole < 0n || whole >> BigInt(8 * size) !== 0n) {
-    throw new ProtocolError(code, `${at}: expected an unsigned integer of ${8 * size} bits, got ${value}`, { at });
-  }
-  const bytes = new Uint8Array(size);
-  let rest = whole;
-  for (let index = size - 1; rest > 0n; index--) {
-    bytes[index] = Number(rest & 0xffn);
-    rest >>= 8n;
-  }
-  return bytes;
+  return putUint(new Uint8Array(size), value, size, code, at);
 }
 
 /**
  * An unsigned integer of `size` bytes as the ABI and EIP-712 encode it: 32 bytes.
  * @throws value.malformed if it does not fit into `size` bytes
  */
-export const uintWord = (value: bigint | number, size: number): Uint8Array => leftPad(uintBytes(value, size));
+export const uintWord = (value: bigint | number, size: number): Uint8Array => putUint(new Uint8Array(32), value, size);
 
 /**
  * An address as the ABI and EIP-712 encode it: 32 bytes.
  * @throws value.malformed unless hex of 20 bytes
  */
-export const addressWord = (address: Hex): Uint8Array => leftPad(fromHex(address, 20));
-
-function leftPad(bytes: Uint8Array): Uint8Array {
+export function addressWord(address: Hex): Uint8Array {
   const word = new Uint8Array(32);
-  word.set(bytes, 32 - bytes.length);
+  word.set(fromHex(address, 20), 12);
   return word;
+}
+
+/** Writes an unsigned integer of at most `size` bytes to the end of `bytes`, which are zero. */
+function putUint(
+  bytes: Uint8Array,
+  value: bigint | number,
+  size: number,
+  code: ProtocolCode = 'value.malformed',
+  at = 'value',
+): Uint8Array {
+  const isWhole = typeof value === 'bigint' || Number.isSafeInteger(value);
+  // Nearly all are small, and numbers are several times as fast as bigints.
+  if (isWhole && value >= 0 && value <= Number.MAX_SAFE_INTEGER && (size > 6 || Number(value) < 2 ** (8 * size))) {
+    let rest = Number(value);
+    for (let index = bytes.length - 1; rest > 0; index--) {
+      bytes[index] = rest;
+      rest = Math.floor(rest / 256);
+    }
+    return bytes;
+  }
+  if (!isWhole || value < 0 || BigInt(value) >> BigInt(8 * size) !== 0n) {
+    throw new ProtocolError(code, `${at}: expected an unsigned integer of ${8 * size} bits, got ${value}`, { at });
+  }
+  let rest = BigInt(value);
+  for (let index = bytes.length - 1; rest > 0n; index--) {
+    bytes[index] = Number(rest & 0xffn);
+    rest >>= 8n;
+  }
+  return bytes;
 }
 
 /** A view for reading big-endian integers out of `bytes`, whatever buffer they lie in. */

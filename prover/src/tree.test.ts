@@ -160,6 +160,8 @@ test('a tree of nothing, of leaves that are no hashes, or a leaf it has not: val
   expect(() => buildTree([])).toThrow(malformed);
   expect(() => buildTree([new Uint8Array(31)])).toThrow(malformed);
   expect(() => buildTree([new Uint8Array(32), new Uint8Array(33)])).toThrow(malformed);
+  expect(() => nodeHash(new Uint8Array(31), new Uint8Array(32))).toThrow(malformed);
+  expect(() => nodeHash(new Uint8Array(32), new Uint8Array(33))).toThrow(malformed);
   const tree = buildTree(leavesOf(3));
   for (const index of [-1, 3, 1.5, Number.NaN, 2 ** 53]) expect(() => inclusionPath(tree, index)).toThrow(malformed);
 });

@@ -2,7 +2,10 @@ import { sha256 as nobleSha256 } from '@noble/hashes/sha2';
 import { equalBytes } from './bytes.js';
 import { ProtocolError } from './errors.js';
 
-/** SHA-256 of some bytes, as 32 bytes. Native implementations may be passed in where there are any. */
+/**
+ * SHA-256 of some bytes, as 32 bytes of its own. Native implementations may be passed in where there are any. It MUST NOT keep
+ * or change `data`, whose memory is used again as soon as it returns.
+ */
 export type Sha256 = (data: Uint8Array) => Uint8Array;
 
 export const sha256: Sha256 = (data) => nobleSha256(data);
@@ -16,13 +19,24 @@ export function leafHash(data: Uint8Array, hash: Sha256 = sha256): Uint8Array {
   return hash(preimage);
 }
 
-/** `SHA256(0x01 ‖ left ‖ right)`: RFC 9162 §2.1.1. */
+/**
+ * Owned by `nodeHash` while it runs. One for all, because V8 keeps arrays of more than 64 bytes outside its heap: to allocate
+ * these 65 costs 0.6 µs, a quarter of hashing them in JavaScript and two thirds of hashing them natively.
+ */
+const nodePreimage = /* @__PURE__ */ new Uint8Array(1 + 2 * HASH_BYTES);
+
+/**
+ * `SHA256(0x01 ‖ left ‖ right)` of two hashes: RFC 9162 §2.1.1.
+ * @throws value.malformed unless both are 32 bytes
+ */
 export function nodeHash(left: Uint8Array, right: Uint8Array, hash: Sha256 = sha256): Uint8Array {
-  const preimage = new Uint8Array(1 + 2 * HASH_BYTES);
-  preimage[0] = 0x01;
-  preimage.set(left, 1);
-  preimage.set(right, 1 + HASH_BYTES);
-  return hash(preimage);
+  if (left.length !== HASH_BYTES || right.length !== HASH_BYTES) {
+    throw malformed(`expected two hashes of ${HASH_BYTES} bytes, got ${left.length} and ${right.length}`);
+  }
+  nodePreimage[0] = 0x01;
+  nodePreimage.set(left, 1);
+  nodePreimage.set(right, 1 + HASH_BYTES);
+  return hash(nodePreimage);
 }
 
 /** Every node of a tree, leaves first, root last. Built once, it gives every path without hashing again. */
