@@ -22,6 +22,7 @@ import { BundleSchema, PROBLEMS, ROUTES, SUBMIT_BODY } from './api.js';
 import { RequestError, unavailable } from './errors.js';
 import type { Live } from './live.js';
 import type { Metrics } from './metrics.js';
+import { TopicPages } from './pages.js';
 import type { Log, Store } from './ports.js';
 import type { BatchRecord, LogReader, MessageRecord, TopicQuery } from './reader.js';
 import type { Outcome, Sequencer } from './sequencer.js';
@@ -75,6 +76,7 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
       throw new RequestError('request.invalid', `${at}: ${issue?.message ?? 'not valid'}`, { at });
     },
   });
+  const pages = new TopicPages(reader, live, messageToJson);
   let arrivingBytes = 0;
 
   app.use(
@@ -184,8 +186,8 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
     const { topic } = context.req.valid('param');
     const valid = context.req.valid('query');
     let query = topicQuery(topic, valid);
-    let page = await reader.page(query, context.req.raw.signal);
-    if (page.messages.length === 0 && (valid.wait ?? 0) > 0) {
+    let page = await pages.read(query, context.req.raw.signal);
+    if (page.count === 0 && (valid.wait ?? 0) > 0) {
       if (live.size >= limits.maxWaiting) throw unavailableForWaiting();
       const deadline = performance.now() + (valid.wait ?? 0) * 1_000;
       let wake = () => {};
@@ -201,9 +203,9 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
         // Watching first, then reading again: what came in between is not missed.
         for (;;) {
           query = { ...query, after: page.next };
-          page = await reader.page(query, context.req.raw.signal);
+          page = await pages.read(query, signal);
           const leftMs = deadline - performance.now();
-          if (page.messages.length > 0 || leftMs <= 0 || live.ended || signal.aborted) break;
+          if (page.count > 0 || leftMs <= 0 || live.ended || signal.aborted) break;
           if (!woken) {
             await new Promise<void>((resolve) => {
               const timer = setTimeout(resolve, leftMs);
@@ -220,7 +222,7 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
         signal.removeEventListener('abort', onAbort);
       }
     }
-    return context.json({ messages: page.messages.map(messageToJson), next: String(page.next) } as never);
+    return context.body(page.body(), 200, { 'Content-Type': 'application/json' }) as never;
   });
 
   app.openapi(ROUTES.stream, (context) => {
@@ -233,13 +235,12 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
     }
     const query = topicQuery(topic, lastEventId === undefined ? valid : { ...valid, after: BigInt(lastEventId) });
     return streamTopic({
-      reader,
+      pages,
       live,
       topicKey: store.topicKey(topic),
       query,
       limits,
       signal: context.req.raw.signal,
-      toJson: messageToJson,
       // A reader that takes nothing does not take the end of the stream either: its socket is closed under it.
       onStalled: () => (context.env as Partial<HttpBindings> | undefined)?.outgoing?.destroy(),
     });

@@ -115,7 +115,7 @@ export class LogReader {
    */
   async page(
     { topic, after, limit, senders, proofs, maxBytes = MAX_PAGE_BYTES }: TopicQuery,
-    signal?: AbortSignal,
+    signal?: { readonly aborted: boolean },
   ): Promise<{ messages: MessageRecord[]; next: bigint }> {
     const { store } = this.deps;
     const lane = this.laneOf(topic);

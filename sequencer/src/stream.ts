@@ -1,26 +1,25 @@
 import type { Live } from './live.js';
-import type { LogReader, MessageRecord, TopicQuery } from './reader.js';
+import type { TopicPages } from './pages.js';
+import type { TopicQuery } from './reader.js';
 
 export interface StreamDeps {
-  readonly reader: LogReader;
+  readonly pages: TopicPages;
   readonly live: Live;
   readonly topicKey: number;
   readonly query: TopicQuery;
   readonly limits: { readonly stallMs: number; readonly heartbeatMs: number };
   readonly signal: AbortSignal;
-  readonly toJson: (message: MessageRecord) => unknown;
   readonly onStalled: () => void;
 }
 
-// What waits for a reader at the most; a page, and the system's socket buffers, come on top (PROTOCOL.md §11).
+// What waits for a reader at the most; a piece of a page, and the system's socket buffers, come on top (PROTOCOL.md §11).
 const MAX_BEHIND_BYTES = 1_048_576;
 
 /**
  * A topic as Server-Sent Events: the past, then live, on one cursor. The log is read as fast as the reader takes it. A
  * reader that stays 1 MiB behind for `stallMs` is closed: it comes back with Last-Event-ID.
  */
-export function streamTopic({ reader, live, topicKey, query, limits, signal, toJson, onStalled }: StreamDeps): Response {
-  const encoder = new TextEncoder();
+export function streamTopic({ pages, live, topicKey, query, limits, signal, onStalled }: StreamDeps): Response {
   let wake = () => {};
   let onTaken = () => {};
   let woken = false;
@@ -55,44 +54,43 @@ export function streamTopic({ reader, live, topicKey, query, limits, signal, toJ
     return did;
   };
 
-  async function* events(): AsyncGenerator<string> {
-    let after = query.after ?? 0n;
-    yield ': sealpost\n\n';
-    while (!closed && !live.ended) {
-      const page = await reader.page({ ...query, after, maxBytes: MAX_BEHIND_BYTES }, ended.signal);
-      for (const message of page.messages) {
-        yield `id: ${message.cursor}\nevent: message\ndata: ${JSON.stringify(toJson(message))}\n\n`;
+  /** Gives a piece to the reader, and waits while it is behind: false if it stalled, or left. */
+  const give = async (controller: ReadableStreamDefaultController<Uint8Array>, piece: Uint8Array): Promise<boolean> => {
+    controller.enqueue(piece);
+    if (!closed && (controller.desiredSize ?? 0) <= 0) {
+      await new Promise<void>((resolve) => {
+        // One look at the sockets before the verdict: the reader may have taken it while this process was busy.
+        const timer = setTimeout(() => setImmediate(resolve), limits.stallMs);
+        onTaken = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+      if ((controller.desiredSize ?? 0) <= 0 && !closed) {
+        closed = true;
+        onStalled();
       }
-      // Places that were passed over (other senders) are not passed over again.
-      const moved = page.next !== after;
-      after = page.next;
-      if (!moved && !(await happened(limits.heartbeatMs)) && !closed && !live.ended) yield `: ${after}\n\n`;
     }
-  }
+    return !closed;
+  };
+
+  const run = async (controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> => {
+    let after = query.after ?? 0n;
+    controller.enqueue(Buffer.from(': sealpost\n\n'));
+    while (!closed && !live.ended) {
+      const page = await pages.read({ ...query, after, maxBytes: MAX_BEHIND_BYTES }, ended.signal);
+      if (closed) return;
+      for (const piece of page.events()) if (!(await give(controller, piece))) return;
+      after = page.next;
+      if (!page.isLast || (await happened(limits.heartbeatMs)) || live.ended) continue;
+      if (!(await give(controller, Buffer.from(`: ${after}\n\n`)))) return;
+    }
+  };
 
   const body = new ReadableStream<Uint8Array>(
     {
       start: (controller) => {
-        const run = async () => {
-          for await (const event of events()) {
-            controller.enqueue(encoder.encode(event));
-            if (!closed && (controller.desiredSize ?? 0) <= 0) {
-              await new Promise<void>((resolve) => {
-                const timer = setTimeout(resolve, limits.stallMs);
-                onTaken = () => {
-                  clearTimeout(timer);
-                  resolve();
-                };
-              });
-              if ((controller.desiredSize ?? 0) <= 0 && !closed) {
-                closed = true;
-                onStalled();
-              }
-            }
-            if (closed) return;
-          }
-        };
-        run()
+        run(controller)
           .then(() => controller.close())
           .catch((error) => controller.error(error))
           .catch(() => undefined)
