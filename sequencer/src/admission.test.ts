@@ -72,7 +72,7 @@ describe('submissions', () => {
     const bytes = frames(alice.sign(), alice.sign({ nonce: 1n, messages: ['two', 'three'] }));
     const { body, slots } = submissionOfFrames(bytes);
     expect(slots).toEqual([0, 1]);
-    expect(body?.buffer).toBe(bytes.buffer);
+    expect(body?.bytes).toBe(bytes);
     const [start = 0, end = 0] = body?.bounds ?? [];
     expect([start, body?.bounds[2]]).toEqual([4, end + 4]);
     expect(body?.bounds[3]).toBe(bytes.length);

@@ -11,7 +11,7 @@ export interface Submission {
 }
 
 /**
- * The bundles of a body of frames (§3). `bytes` must be alone in its buffer, which moves between threads.
+ * The bundles of a body of frames (§3).
  * @throws ProtocolError bundle.malformed if the body does not split wholly into frames
  */
 export function submissionOfFrames(bytes: Uint8Array): Submission {
@@ -21,7 +21,7 @@ export function submissionOfFrames(bytes: Uint8Array): Submission {
     bounds[2 * index] = frame.byteOffset - bytes.byteOffset;
     bounds[2 * index + 1] = frame.byteOffset - bytes.byteOffset + frame.length;
   });
-  return { body: { buffer: bytes.buffer as ArrayBuffer, bounds }, slots: frames.map((_, index) => index) };
+  return { body: { bytes, bounds }, slots: frames.map((_, index) => index) };
 }
 
 /** The same of bundles that came as JSON: each is brought into its bytes, or refused for itself. */
@@ -47,7 +47,7 @@ export function submissionOfBundles(bundles: readonly (Bundle | RequestError)[])
     at += bundle.length;
     bounds[2 * index + 1] = at;
   });
-  return { body: { buffer: bytes.buffer, bounds }, slots };
+  return { body: { bytes, bounds }, slots };
 }
 
 /** How full the way in is, and how fast it empties. */

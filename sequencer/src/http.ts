@@ -153,8 +153,8 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
     const bytes = await readBody(context.req.raw);
     const { body, slots } = type === 'application/json' ? submissionOfJson(bytes) : submissionOfFrames(bytes);
     if (body === undefined) return answer(context, inSlotOrder<Outcome>(slots, []));
-    admit(load(), body.buffer.byteLength);
-    const bodyBytes = body.buffer.byteLength;
+    admit(load(), body.bytes.length);
+    const bodyBytes = body.bytes.length;
     const outcomes = inSlotOrder(slots, await sequencer.submit(body));
     metrics.accepted(outcomes, bodyBytes, (performance.now() - startedAt) / 1_000);
     return answer(context, outcomes);

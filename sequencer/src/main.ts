@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { getRequestListener } from '@hono/node-server';
 import { type Domain, domainSeparator, type Hex } from '@sealpost/prover';
 import pino from 'pino';
-import { createSigner, isSecp256k1Native, nativeSha256 } from './adapters/native.js';
+import { createSigner, isSecp256k1Native, nativeHashing } from './adapters/native.js';
 import { createStore, loadStore } from './adapters/sqlite.js';
 import { createL1 } from './adapters/viem.js';
 import { AccountRates } from './admission.js';
@@ -270,7 +270,7 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
 
   const maxL1AgeMs = config.maxL1AgeMs === 'auto' ? (development ? 0 : 60_000) : config.maxL1AgeMs;
   const terms: PromiseTerms = { view, clock, maxIncludeDelay: facts.maxIncludeDelay, maxL1AgeMs };
-  const book = new ReceiptBook({ store, signer, separator, terms, termOf, hash: nativeSha256 });
+  const book = new ReceiptBook({ store, signer, separator, terms, termOf, hashing: nativeHashing });
   const workers = config.verifyWorkers > 0 ? config.verifyWorkers : Math.max(1, availableParallelism() - 1);
   const verifierData: VerifierData = { separator, laneCount: facts.laneCount };
   const pool = new VerifierPool(
@@ -288,7 +288,7 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
     terms,
     clock,
     log,
-    hash: nativeSha256,
+    hashing: nativeHashing,
     maxGroupBytes: config.maxGroupBytes,
     ...(rates === undefined ? {} : { waitForRate: (sender: Hex, messages: number) => rates.take(sender, messages) }),
     onAppended: (groups, topicKeys) => {
@@ -303,7 +303,7 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
   });
   lifecycle.opened('sequencer', () => sequencer.stop());
 
-  const reader = new LogReader({ store, book, domain, hash: nativeSha256, view, sealed: (lane) => sealer.sealed(lane) });
+  const reader = new LogReader({ store, book, domain, hashing: nativeHashing, view, sealed: (lane) => sealer.sealed(lane) });
   const metrics = new Metrics(
     {
       heads: () => reader.heads(),

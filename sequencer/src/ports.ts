@@ -1,4 +1,4 @@
-import type { BatchHeader, Hex, ReceiptStatement } from '@sealpost/prover';
+import type { BatchHeader, BundleView, Hex, MerkleTree, ReceiptStatement, Sha256 } from '@sealpost/prover';
 
 /** Time as this machine tells it. */
 export interface Clock {
@@ -14,6 +14,18 @@ export interface Signer {
   /** 65 bytes r ‖ s ‖ v, low s, over a digest of 32 bytes. MUST be deterministic (RFC 6979). */
   sign(digest: Uint8Array): Hex;
 }
+
+/** The trees of PROTOCOL.md §3 and §4, as fast as the platform makes them. */
+export interface Hashing {
+  readonly sha256: Sha256;
+  /** Over a bundle's messages. */
+  messagesTree(view: BundleView): MerkleTree;
+  /** Over entryHashes, in sequence order: the same in receipts and batches. At least one entry. */
+  entriesTree(entries: readonly EntryClaims[]): MerkleTree;
+}
+
+/** What an entryHash is made of (§3). */
+export type EntryClaims = Pick<Entry, 'void' | 'previous' | 'bundleHash'>;
 
 /** One structured line per event: `log('batch.sealed', {number, count})`. MUST NOT be given payloads or keys. */
 export interface Log {
@@ -133,8 +145,7 @@ export interface Store {
 
   /**
    * Adds groups whose entries follow on their lanes' last ones, and writes down signatures of groups added before.
-   * Takes the bundles' buffers over: they MUST NOT be used after the call. Resolves to the topic keys of the messages
-   * added, for whoever waits for them.
+   * Resolves to the topic keys of the messages added, for whoever waits for them.
    */
   appendGroups(groups: readonly CommitGroup[], signed: readonly SignedStatement[]): Promise<Float64Array>;
   /** The next sequence of a lane, and the acceptance time of its last entry (0 if there is none). */

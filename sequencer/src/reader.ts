@@ -15,14 +15,12 @@ import {
   messageAt,
   type ReceiptProof,
   readBundle,
-  type Sha256,
   topicLane,
-  viewTree,
 } from '@sealpost/prover';
 import { LRUCache } from 'lru-cache';
 import { RequestError } from './errors.js';
-import type { FullEntry, L1View, Place, SealedBatch, Store } from './ports.js';
-import { type ReceiptBook, treeOfEntries } from './receipts.js';
+import type { FullEntry, Hashing, L1View, Place, SealedBatch, Store } from './ports.js';
+import type { ReceiptBook } from './receipts.js';
 
 /** The rungs of PROTOCOL.md §10. */
 export type Status = 'accepted' | 'sealed' | 'committed' | 'safe' | 'finalized';
@@ -73,7 +71,7 @@ export interface ReaderDeps {
   readonly store: Store;
   readonly book: ReceiptBook;
   readonly domain: Domain;
-  readonly hash: Sha256;
+  readonly hashing: Hashing;
   readonly view: () => L1View | undefined;
   /** The next sequence of a lane that is in no batch. */
   readonly sealed: (lane: number) => bigint;
@@ -274,14 +272,14 @@ export class LogReader {
   }
 
   private bundleProof(open: OpenEntry, index: number): BundleProof {
-    open.tree ??= viewTree(open.view, this.deps.hash);
+    open.tree ??= this.deps.hashing.messagesTree(open.view);
     return buildBundleProof(this.deps.domain, open.view, open.tree, index);
   }
 
   private batchTree({ header, batchHash }: SealedBatch): MerkleTree {
     let tree = this.batchTrees.get(batchHash);
     if (tree === undefined) {
-      tree = treeOfEntries(this.deps.store.entries(header.lane, header.firstSequence, header.count), this.deps.hash);
+      tree = this.deps.hashing.entriesTree(this.deps.store.entries(header.lane, header.firstSequence, header.count));
       this.batchTrees.set(batchHash, tree);
     }
     return tree;

@@ -1,17 +1,7 @@
-import {
-  buildReceipt,
-  buildTree,
-  entryHash,
-  type Hex,
-  type MerkleTree,
-  type Receipt,
-  receiptDigest,
-  type Sha256,
-  toHex,
-} from '@sealpost/prover';
+import { buildReceipt, type Hex, type MerkleTree, type Receipt, receiptDigest, toHex } from '@sealpost/prover';
 import { LRUCache } from 'lru-cache';
 import { RequestError, unavailable } from './errors.js';
-import type { Clock, Entry, GroupRecord, L1View, SignedStatement, Signer, Store } from './ports.js';
+import type { Clock, CommitGroup, Entry, GroupRecord, Hashing, L1View, SignedStatement, Signer, Store } from './ports.js';
 
 /** Deadlines that can be kept: what the newest L1 head allows to be promised (PROTOCOL.md §7). */
 export interface PromiseTerms {
@@ -45,7 +35,7 @@ export interface ReceiptBookDeps {
   readonly separator: Uint8Array;
   readonly terms: PromiseTerms;
   readonly termOf: (lane: number) => number;
-  readonly hash: Sha256;
+  readonly hashing: Hashing;
 }
 
 // A group of 256 entries holds a tree of 16 KiB: about 16 MiB of trees.
@@ -60,11 +50,6 @@ export class ReceiptBook {
   private readonly trees = new LRUCache<string, MerkleTree>({ max: MAX_TREES });
 
   constructor(private readonly deps: ReceiptBookDeps) {}
-
-  /** The tree of a group just made: kept, because its receipts are about to be asked for. */
-  keepTree(lane: number, firstSequence: bigint, tree: MerkleTree): void {
-    this.trees.set(`${lane}/${firstSequence}`, tree);
-  }
 
   /** Signatures to be written down with the next group. They stay here until `saved` says that they are. */
   toSave(): SignedStatement[] {
@@ -82,13 +67,18 @@ export class ReceiptBook {
   receiptOf(entry: Pick<Entry, 'lane' | 'sequence' | 'void' | 'previous' | 'bundleHash'>): Receipt {
     const group = this.deps.store.groupOf(entry.lane, entry.sequence);
     if (group === undefined) throw new RequestError('internal', `entry ${entry.sequence} of lane ${entry.lane} is in no group`);
-    const statement = this.statementOf(group);
-    const index = Number(entry.sequence - group.firstSequence);
-    return buildReceipt(statement, statement.signature, this.treeOf(group), index, {
-      void: entry.void,
-      previous: entry.previous,
-      bundleHash: toHex(entry.bundleHash),
-    });
+    return receiptIn(this.statementOf(group), this.treeOf(group), entry);
+  }
+
+  /**
+   * The receipts of a group that was made just now, without looking it up. Its tree is kept for those who ask again.
+   * @throws unavailable if nothing may be promised now
+   */
+  receiptsOf(group: CommitGroup, tree: MerkleTree): Receipt[] {
+    const { lane, firstSequence, root, entries } = group;
+    this.trees.set(`${lane}/${firstSequence}`, tree);
+    const statement = this.statementOf({ lane, firstSequence, count: entries.length, root });
+    return entries.map((entry) => receiptIn(statement, tree, entry));
   }
 
   private statementOf({ lane, firstSequence, count, root, signed }: GroupRecord): SignedStatement {
@@ -104,20 +94,24 @@ export class ReceiptBook {
   }
 
   private treeOf({ lane, firstSequence, count }: GroupRecord): MerkleTree {
-    const { store, hash } = this.deps;
+    const { store, hashing } = this.deps;
     const key = `${lane}/${firstSequence}`;
     let tree = this.trees.get(key);
     if (tree === undefined) {
-      tree = treeOfEntries(store.entries(lane, firstSequence, count), hash);
+      tree = hashing.entriesTree(store.entries(lane, firstSequence, count));
       this.trees.set(key, tree);
     }
     return tree;
   }
 }
 
-/** The tree over entryHashes, in sequence order: the same in receipts and batches (§3). */
-export const treeOfEntries = (entries: readonly Pick<Entry, 'void' | 'previous' | 'bundleHash'>[], hash: Sha256): MerkleTree =>
-  buildTree(
-    entries.map((entry) => entryHash(entry.void, entry.previous, entry.bundleHash, hash)),
-    hash,
-  );
+const receiptIn = (
+  statement: SignedStatement,
+  tree: MerkleTree,
+  { sequence, void: isVoid, previous, bundleHash }: Pick<Entry, 'sequence' | 'void' | 'previous' | 'bundleHash'>,
+): Receipt =>
+  buildReceipt(statement, statement.signature, tree, Number(sequence - statement.firstSequence), {
+    void: isVoid,
+    previous,
+    bundleHash: toHex(bundleHash),
+  });

@@ -2,19 +2,25 @@ import {
   BATCH_FILE_HEADER_BYTES,
   batchFileHeader,
   batchHash,
-  buildTree,
   dataHash,
   ENTRY_PREFIX_BYTES,
-  entryHash,
   entryPrefix,
   type Hex,
   MAX_BATCH_ENTRIES,
   MAX_BATCH_FILE_BYTES,
-  type Sha256,
   toHex,
   ZERO_HASH,
 } from '@sealpost/prover';
-import { type Clock, type FullEntry, type Log, type SealedBatch, type Store, StoreFullError } from './ports.js';
+import {
+  type Clock,
+  type EntryClaims,
+  type FullEntry,
+  type Hashing,
+  type Log,
+  type SealedBatch,
+  type Store,
+  StoreFullError,
+} from './ports.js';
 
 /** When a lane's entries become a batch: whichever comes first. */
 export interface SealLimits {
@@ -77,8 +83,8 @@ export interface DigestRequest {
  * Hashes a batch's entries into its root and its file's content address (PROTOCOL.md §4, §5). `pages` yields exactly
  * the entries asked for, in order; only one page is held at a time.
  */
-export function digestBatch(request: DigestRequest, pages: Iterable<readonly FullEntry[]>, hash: Sha256): BatchDigest {
-  const leaves: Uint8Array[] = [];
+export function digestBatch(request: DigestRequest, pages: Iterable<readonly FullEntry[]>, hashing: Hashing): BatchDigest {
+  const claims: EntryClaims[] = [];
   let bytes = 0;
   let messages = 0;
   let timestamp: bigint | undefined;
@@ -87,7 +93,7 @@ export function digestBatch(request: DigestRequest, pages: Iterable<readonly Ful
     for (const page of pages) {
       for (const entry of page) {
         timestamp ??= entry.acceptedAt;
-        leaves.push(entryHash(entry.void, entry.previous, entry.bundleHash, hash));
+        claims.push({ void: entry.void, previous: entry.previous, bundleHash: entry.bundleHash });
         if (entry.void === 0) messages += entry.count;
         yield entryPrefix(entry);
         yield entry.bundle;
@@ -100,11 +106,11 @@ export function digestBatch(request: DigestRequest, pages: Iterable<readonly Ful
       yield part;
     }
   }
-  const address = dataHash(counted(), hash);
-  if (leaves.length !== request.count || timestamp === undefined) {
-    throw new Error(`expected ${request.count} entries from sequence ${request.firstSequence} on, got ${leaves.length}`);
+  const address = dataHash(counted(), hashing.sha256);
+  if (claims.length !== request.count || timestamp === undefined) {
+    throw new Error(`expected ${request.count} entries from sequence ${request.firstSequence} on, got ${claims.length}`);
   }
-  return { bundlesRoot: toHex(buildTree(leaves, hash).root), dataHash: address, bytes, messages, timestamp };
+  return { bundlesRoot: toHex(hashing.entriesTree(claims).root), dataHash: address, bytes, messages, timestamp };
 }
 
 export interface SealerDeps {

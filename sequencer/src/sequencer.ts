@@ -1,4 +1,4 @@
-import { equalBytes, type Hex, type MerkleTree, type Receipt, type Sha256, toHex } from '@sealpost/prover';
+import { equalBytes, type Hex, type MerkleTree, type Receipt, toHex } from '@sealpost/prover';
 import { LRUCache } from 'lru-cache';
 import { RequestError, unavailable } from './errors.js';
 import {
@@ -6,12 +6,13 @@ import {
   type CommitGroup,
   type Entry,
   type FullEntry,
+  type Hashing,
   type L1View,
   type Log,
   type Store,
   StoreFullError,
 } from './ports.js';
-import { type PromiseTerms, promiseDeadline, type ReceiptBook, treeOfEntries } from './receipts.js';
+import { type PromiseTerms, promiseDeadline, type ReceiptBook } from './receipts.js';
 import type { Body, VerifiedBody, VerifiedHead } from './verifier.js';
 
 /** What became of one bundle of a body. */
@@ -113,15 +114,15 @@ export function planGroups(
     return tail;
   };
 
-  const decisions = bodies.map(({ buffer, bounds, verdicts, hashes }) =>
+  const decisions = bodies.map(({ bytes, bounds, verdicts, hashes }) =>
     verdicts.map((verdict, index): Decision => {
       if ('refused' in verdict) {
         const { code, message, facts } = verdict.refused;
         return { error: new RequestError(code as RequestError['code'], message, facts) };
       }
-      const start = bounds[2 * index] as number;
-      const bundle = new Uint8Array(buffer, start, (bounds[2 * index + 1] as number) - start);
-      return decide(verdict, hashes.slice(64 * index, 64 * index + 32), hashes.slice(64 * index + 32, 64 * index + 64), bundle);
+      const [structHash, bundleHash] = [hashes.subarray(64 * index), hashes.subarray(64 * index + 32)];
+      const bundle = bytes.subarray(bounds[2 * index], bounds[2 * index + 1]);
+      return decide(verdict, structHash.subarray(0, 32), bundleHash.subarray(0, 32), bundle);
     }),
   );
   const groups = [...entries].map(([lane, group]) => ({
@@ -144,7 +145,7 @@ export interface SequencerDeps {
   readonly terms: PromiseTerms;
   readonly clock: Clock;
   readonly log: Log;
-  readonly hash: Sha256;
+  readonly hashing: Hashing;
   /** Bytes of bundles that one commit group holds at the most; one body always fits. */
   readonly maxGroupBytes: number;
   /** How long an account must wait before this many more messages, milliseconds; 0 to go on. */
@@ -155,11 +156,30 @@ export interface SequencerDeps {
   readonly onFatal: (error: Error) => void;
 }
 
+/** What is durable and cannot be promised now is refused for now: the same bundle, sent again, gets its receipt. */
+function orRefused<T>(promise: () => T, refused: (error: { error: RequestError }) => T): T {
+  try {
+    return promise();
+  } catch (error) {
+    if (error instanceof RequestError) return refused({ error });
+    throw error;
+  }
+}
+
 interface Ticket {
   readonly bytes: number;
   verified: VerifiedBody | undefined;
   readonly resolve: (outcomes: Outcome[]) => void;
   readonly reject: (error: Error) => void;
+}
+
+/** Bodies that share a write. */
+interface PlannedGroups {
+  readonly tickets: readonly Ticket[];
+  readonly plan: GroupPlan;
+  readonly groups: readonly CommitGroup[];
+  /** Of each group, over its entryHashes. */
+  readonly trees: readonly MerkleTree[];
 }
 
 // An account takes about 150 bytes: 15 MB. Those not here are looked up in the store.
@@ -192,7 +212,7 @@ export class Sequencer {
   }
 
   /**
-   * Takes a whole body, whose buffer it owns from now on. Resolves with one outcome a bundle, in order; a receipt among
+   * Takes a whole body. Resolves with one outcome a bundle, in order; a receipt among
    * them means that the entry is durable.
    * @throws unavailable before anything is taken, if nothing can be promised now or the sequencer is stopping
    */
@@ -200,7 +220,7 @@ export class Sequencer {
     if (this.stopping) throw unavailable('the sequencer is stopping');
     promiseDeadline(this.deps.terms);
     return new Promise((resolve, reject) => {
-      const ticket: Ticket = { bytes: body.buffer.byteLength, verified: undefined, resolve, reject };
+      const ticket: Ticket = { bytes: body.bytes.length, verified: undefined, resolve, reject };
       this.queue.push(ticket);
       this.bytesQueued += ticket.bytes;
       this.deps.verify(body).then(
@@ -233,11 +253,27 @@ export class Sequencer {
     }
   }
 
+  /**
+   * One group after the other goes to the disk. The answers of a group are made while the disk works on the next: they take
+   * about as long as it does.
+   */
   private async run(): Promise<void> {
     if (this.running) return;
     this.running = true;
     try {
-      for (let tickets = this.takeVerified(); tickets.length > 0; tickets = this.takeVerified()) await this.commit(tickets);
+      let answer = () => {};
+      for (let tickets = this.takeVerified(); tickets.length > 0; tickets = this.takeVerified()) {
+        const planned = this.plan(tickets);
+        const writing = this.write(planned);
+        answer();
+        const failure = await writing;
+        answer = () => this.answer(planned, failure);
+        // Nothing to write: nobody waits for a disk.
+        if (this.queue[0]?.verified === undefined) {
+          answer();
+          answer = () => {};
+        }
+      }
     } catch (error) {
       this.deps.onFatal(error as Error);
     }
@@ -257,39 +293,51 @@ export class Sequencer {
     return this.queue.splice(0, taken);
   }
 
-  private async commit(tickets: readonly Ticket[]): Promise<void> {
-    const { store, book, hash, log, onAppended, waitForRate } = this.deps;
-    const plan = planGroups(
-      tickets.map(({ verified }) => verified as VerifiedBody),
-      this.ledger(),
-      this.now(),
-      waitForRate,
-    );
-    const trees: MerkleTree[] = plan.groups.map(({ entries }) => treeOfEntries(entries, hash));
+  private plan(tickets: readonly Ticket[]): PlannedGroups {
+    const { hashing, waitForRate } = this.deps;
+    const bodies = tickets.map(({ verified }) => verified as VerifiedBody);
+    const plan = planGroups(bodies, this.ledger(), this.now(), waitForRate);
+    const trees = plan.groups.map(({ entries }) => hashing.entriesTree(entries));
     const groups = plan.groups.map((group, index): CommitGroup => ({ ...group, root: toHex((trees[index] as MerkleTree).root) }));
+    return { tickets, plan, groups, trees };
+  }
+
+  /** Resolves when the groups are durable; to the error that all of their bundles get if there was no room for them. */
+  private async write({ plan, groups }: PlannedGroups): Promise<RequestError | undefined> {
+    if (groups.length === 0) return undefined;
+    const { store, book, log, onAppended } = this.deps;
     const signed = book.toSave();
-    let failure: RequestError | undefined;
-    if (groups.length > 0) {
-      try {
-        // A crash before this resolves leaves either nothing or all of the groups, and no receipt was given.
-        const topicKeys = await store.appendGroups(groups, signed);
-        // A crash from here on leaves entries without a written signature: it is made anew over the same leaves.
-        book.saved(signed);
-        for (const [index, { lane, firstSequence }] of groups.entries()) {
-          book.keepTree(lane, firstSequence, trees[index] as MerkleTree);
-        }
-        for (const [key, state] of plan.accounts) this.accounts.set(key, state);
-        this.noRoom = false;
-        onAppended(groups, topicKeys);
-      } catch (error) {
-        if (!(error instanceof StoreFullError)) throw error;
-        if (!this.noRoom) log.error('store.full', { message: error.message });
-        this.noRoom = true;
-        failure = unavailable('the disk is full: nothing of this was taken', 5_000);
-      }
+    try {
+      // A crash before this resolves leaves either nothing or all of the groups, and no receipt was given.
+      const topicKeys = await store.appendGroups(groups, signed);
+      // A crash from here on leaves entries without a written signature: it is made anew over the same leaves.
+      book.saved(signed);
+      for (const [key, state] of plan.accounts) this.accounts.set(key, state);
+      this.noRoom = false;
+      onAppended(groups, topicKeys);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof StoreFullError)) throw error;
+      if (!this.noRoom) log.error('store.full', { message: error.message });
+      this.noRoom = true;
+      return unavailable('the disk is full: nothing of this was taken', 5_000);
     }
-    const firstNew = new Map(groups.map(({ lane, firstSequence }) => [lane, firstSequence]));
-    const made = new Map(groups.flatMap(({ entries }) => entries.map((entry) => [`${entry.lane}/${entry.sequence}`, entry])));
+  }
+
+  private answer({ tickets, plan, groups, trees }: PlannedGroups, failure: RequestError | undefined): void {
+    const { book, store } = this.deps;
+    const made = new Map<number, { firstSequence: bigint; outcomes: readonly Outcome[] }>();
+    for (const [index, group] of groups.entries()) {
+      const { lane, firstSequence, entries } = group;
+      const outcomes =
+        failure === undefined
+          ? orRefused<readonly Outcome[]>(
+              () => book.receiptsOf(group, trees[index] as MerkleTree).map((receipt) => ({ receipt })),
+              (error) => entries.map(() => error),
+            )
+          : entries.map(() => ({ error: failure }));
+      made.set(lane, { firstSequence, outcomes });
+    }
     tickets.forEach(({ bytes, resolve }, index) => {
       this.bytesQueued -= bytes;
       const outcomes = (plan.decisions[index] as readonly Decision[]).map((decision): Outcome => {
@@ -298,15 +346,14 @@ export class Sequencer {
           return failure !== undefined && decision.error.code === 'bundle.nonce' ? { error: failure } : decision;
         }
         const { lane, sequence } = decision;
-        if (failure !== undefined && sequence >= (firstNew.get(lane) ?? sequence + 1n)) return { error: failure };
-        try {
-          const entry = made.get(`${lane}/${sequence}`) ?? store.entry(lane, sequence);
-          return { receipt: book.receiptOf(entry as Entry) };
-        } catch (error) {
-          // Durable, but no promise can be signed now: the same bundle, sent again, gets its receipt.
-          if (error instanceof RequestError) return { error };
-          throw error;
+        const group = made.get(lane);
+        if (group !== undefined && sequence >= group.firstSequence) {
+          return group.outcomes[Number(sequence - group.firstSequence)] as Outcome;
         }
+        return orRefused<Outcome>(
+          () => ({ receipt: book.receiptOf(store.entries(lane, sequence, 1)[0] as Entry) }),
+          (error) => error,
+        );
       });
       resolve(outcomes);
     });

@@ -87,18 +87,22 @@ export class Thread {
   }
 }
 
-/** Runs inside a thread: answers each call with `handle`, one after the other. */
-export function serveThread<Data>(start: (data: Data) => (body: never) => Answer): void {
+/** Runs inside a thread: answers each call with `handle`, one after the other, also where it takes its time. */
+export function serveThread<Data>(start: (data: Data) => (body: never) => Answer | Promise<Answer>): void {
   if (parentPort === null) throw new Error('this file runs in a worker thread only');
   const port = parentPort;
-  const handle = start(workerData as Data) as (body: unknown) => Answer;
-  port.on('message', ({ id, body }: Request) => {
+  const handle = start(workerData as Data) as (body: unknown) => Answer | Promise<Answer>;
+  const answer = async ({ id, body }: Request) => {
     try {
-      const { value, transfer = [] } = handle(body);
+      const { value, transfer = [] } = await handle(body);
       port.postMessage({ id, value } satisfies Response, transfer as ArrayBuffer[]);
     } catch (error) {
       const { message, code } = error as Error & { code?: string };
       port.postMessage({ id, error: { message, code } } satisfies Response);
     }
+  };
+  let last = Promise.resolve();
+  port.on('message', (request: Request) => {
+    last = last.then(() => answer(request));
   });
 }

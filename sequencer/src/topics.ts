@@ -30,6 +30,8 @@ export interface Run {
 
 /** Postings a page: 16 KiB. */
 export const PAGE_POSTINGS = 1_024;
+/** A key and a place, as doubles. */
+export const POSTING_BYTES = 16;
 /** Postings of the tail that make a run. */
 export const TAIL_POSTINGS = 65_536;
 /** Runs of a level that are merged into one of the next. */
@@ -100,20 +102,6 @@ export function* pagesOf({ keys, places }: Postings): Generator<Postings> {
   for (let at = 0; at < keys.length; at += PAGE_POSTINGS) {
     yield { keys: keys.subarray(at, at + PAGE_POSTINGS), places: places.subarray(at, at + PAGE_POSTINGS) };
   }
-}
-
-/** A page as bytes: all keys, then all places, 8 bytes each, little-endian. */
-export function encodePage({ keys, places }: Postings): Uint8Array {
-  const page = new Float64Array(2 * keys.length);
-  page.set(keys);
-  page.set(places, keys.length);
-  return new Uint8Array(page.buffer);
-}
-
-export function decodePage(bytes: Uint8Array): Postings {
-  // Copied, because what SQLite hands out lies at any offset, and doubles must not.
-  const page = new Float64Array(new Uint8Array(bytes).buffer);
-  return { keys: page.subarray(0, page.length / 2), places: page.subarray(page.length / 2) };
 }
 
 /** The first index whose value is not below `value`. */

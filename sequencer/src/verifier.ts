@@ -5,9 +5,11 @@ import {
   bundleStructHash,
   fieldsOf,
   type Hex,
+  type Keccak256,
   ProtocolError,
   type Recover,
   readBundle,
+  readCheckedHead,
   recoverSigner,
   type Sha256,
   toHex,
@@ -16,10 +18,10 @@ import {
 } from '@sealpost/prover';
 import type { Thread } from './threads.js';
 
-/** One request body of framed bundles: a buffer of its own, and where each bundle lies in it. */
+/** One request body of framed bundles, and where each bundle lies in it. */
 export interface Body {
-  readonly buffer: ArrayBuffer;
-  /** For bundle i: offset at [2i], end at [2i + 1]. */
+  readonly bytes: Uint8Array;
+  /** For bundle i: offset in `bytes` at [2i], end at [2i + 1]. */
   readonly bounds: Uint32Array;
 }
 
@@ -52,51 +54,77 @@ export interface VerifierData {
 
 /** The primitives, native where there are any. */
 export interface Primitives {
-  readonly hash: Sha256;
+  readonly sha256: Sha256;
+  readonly keccak256: Keccak256;
   readonly recover: Recover;
   readonly messagesRoot: (view: BundleView) => Uint8Array;
 }
 
+/** What is known of bundles that were looked at, as it travels between threads: flat, because to clone objects costs more. */
+export interface Findings {
+  readonly hashes: Uint8Array;
+  /** By the bundle's place. */
+  readonly refusals: ReadonlyMap<number, Refusal>;
+}
+
 /**
- * Judges every bundle of a body by all that depends on nothing but its bytes (§6): form, sizes, lane, signature, in this
- * order. Never throws for what a sender sent.
+ * Judges bundles by all that depends on nothing but their bytes (§6): form, sizes, lane, signature, in this order. Never throws
+ * for what a sender sent.
  */
-export function verifyBody(
-  body: Body,
-  { separator, laneCount }: VerifierData,
-  { hash, recover, messagesRoot }: Primitives,
-): VerifiedBody {
-  const count = body.bounds.length / 2;
-  const hashes = new Uint8Array(64 * count);
-  const verdicts: Verdict[] = [];
+export function verifyBundles({ bytes, bounds }: Body, { separator, laneCount }: VerifierData, primitives: Primitives): Findings {
+  const { sha256, keccak256, recover, messagesRoot } = primitives;
+  const count = bounds.length / 2;
+  const hashes = new Uint8Array(HASHES_BYTES * count);
+  const refusals = new Map<number, Refusal>();
   for (let index = 0; index < count; index++) {
-    const start = body.bounds[2 * index] as number;
-    const bytes = new Uint8Array(body.buffer, start, (body.bounds[2 * index + 1] as number) - start);
     try {
-      const view = readBundle(bytes);
+      const view = readBundle(bytes.subarray(bounds[2 * index], bounds[2 * index + 1]));
       verifyLane(view, laneCount);
-      const structHash = bundleStructHash(fieldsOf(view, toHex(messagesRoot(view))));
-      verifySender(view, typedDataDigest(separator, structHash), recover);
-      hashes.set(structHash, 64 * index);
-      hashes.set(bundleHash(view.sender, structHash, view.signature, hash), 64 * index + 32);
-      verdicts.push({ lane: view.lane, sender: view.sender, nonce: view.nonce, expiry: view.expiry, count: view.count });
+      const structHash = bundleStructHash(fieldsOf(view, toHex(messagesRoot(view))), keccak256);
+      const signer = recoverSigner(typedDataDigest(separator, structHash, keccak256), view.signature, recover, keccak256);
+      if (signer !== view.sender) {
+        throw badSignature(`expected the signature of the sender ${view.sender}, got that of ${signer}`);
+      }
+      hashes.set(structHash, HASHES_BYTES * index);
+      hashes.set(bundleHash(view.sender, structHash, view.signature, sha256), HASHES_BYTES * index + 32);
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
-      verdicts.push({ refused: { code: error.code, message: error.message, facts: error.facts } });
+      refusals.set(index, { refused: { code: error.code, message: error.message, facts: error.facts } });
     }
   }
-  return { ...body, verdicts, hashes };
+  return { hashes, refusals };
 }
 
-function verifySender(view: BundleView, digest: Uint8Array, recover: Recover): void {
-  const signer = recoverSigner(digest, view.signature, recover);
-  if (signer !== view.sender) throw badSignature(`expected the signature of the sender ${view.sender}, got that of ${signer}`);
+/** What was found of bundles `first` to `first + n` is this body's. */
+export function verifiedBody({ bytes, bounds }: Body, { hashes, refusals }: Findings, first = 0): VerifiedBody {
+  const count = bounds.length / 2;
+  const verdicts: Verdict[] = [];
+  for (let index = 0; index < count; index++) {
+    verdicts.push(refusals.get(first + index) ?? readCheckedHead(bytes.subarray(bounds[2 * index], bounds[2 * index + 1])));
+  }
+  return { bytes, bounds, verdicts, hashes: hashes.subarray(HASHES_BYTES * first, HASHES_BYTES * (first + count)) };
 }
 
-// One message between threads costs about as much as a signature: small bodies travel together, but not so many that one
-// thread is full while another is idle.
-const MAX_BODIES_PER_CALL = 32;
+/** structHash(32) ‖ bundleHash(32). */
+const HASHES_BYTES = 64;
+
+/** Bodies one after the other in one buffer: one message between threads costs about as much as a signature. */
+export interface VerifyCall {
+  readonly buffer: ArrayBuffer;
+  /** Of all their bundles, in `buffer`. */
+  readonly bounds: Uint32Array;
+}
+
+export interface VerifyAnswer extends Findings {
+  readonly buffer: ArrayBuffer;
+}
+
+// What travels together at the most: enough that messages between threads cost little, not so much that one thread is full
+// while another is idle.
+const MAX_BODIES_PER_CALL = 64;
 const MAX_BYTES_PER_CALL = 1_048_576;
+// While a thread works on one call, the next already waits there: it never idles for a round trip.
+const CALLS_PER_THREAD = 2;
 
 interface Waiting {
   readonly body: Body;
@@ -106,14 +134,11 @@ interface Waiting {
 
 /** Verifies bodies on worker threads, each body on whichever is free first. The order of the answers is not promised. */
 export class VerifierPool {
-  private readonly waiting: Waiting[] = [];
-  private readonly idle: Thread[];
+  private waiting: Waiting[] = [];
 
-  constructor(private readonly threads: readonly Thread[]) {
-    this.idle = [...threads];
-  }
+  constructor(private readonly threads: readonly Thread[]) {}
 
-  /** Takes the body's buffer over and gives it back in the answer. Rejects only if a thread dies: that is fatal. */
+  /** Resolves to the body with its verdicts, its bytes in new memory. Rejects only if a thread dies: that is fatal. */
   verify(body: Body): Promise<VerifiedBody> {
     return new Promise((resolve, reject) => {
       this.waiting.push({ body, resolve, reject });
@@ -127,39 +152,55 @@ export class VerifierPool {
 
   private dispatch(): void {
     while (this.waiting.length > 0) {
-      const thread = this.idle.pop();
-      if (thread === undefined) return;
+      const thread = this.threads.reduce((least, one) => (one.pending < least.pending ? one : least));
+      if (thread.pending >= CALLS_PER_THREAD) return;
       void this.run(thread, this.takeCall());
     }
   }
 
   private takeCall(): Waiting[] {
-    const taken: Waiting[] = [];
-    const most = Math.max(1, Math.min(MAX_BODIES_PER_CALL, Math.ceil(this.waiting.length / this.threads.length)));
+    const most = Math.min(MAX_BODIES_PER_CALL, Math.ceil(this.waiting.length / this.threads.length));
     let bytes = 0;
-    while (taken.length < most && bytes < MAX_BYTES_PER_CALL) {
-      const next = this.waiting.shift();
-      if (next === undefined) break;
-      taken.push(next);
-      bytes += next.body.buffer.byteLength;
-    }
-    return taken;
+    let taken = 0;
+    while (taken < most && bytes < MAX_BYTES_PER_CALL) bytes += (this.waiting[taken++] as Waiting).body.bytes.length;
+    return this.waiting.splice(0, taken);
   }
 
   private async run(thread: Thread, taken: readonly Waiting[]): Promise<void> {
-    const bodies = taken.map(({ body }) => body);
+    const call = packBodies(taken.map(({ body }) => body));
     try {
-      const verified = await thread.call<VerifiedBody[]>(
-        bodies,
-        bodies.map(({ buffer }) => buffer),
-      );
-      this.idle.push(thread);
-      taken.forEach(({ resolve }, index) => {
-        resolve(verified[index] as VerifiedBody);
-      });
+      const answer = await thread.call<VerifyAnswer>(call, [call.buffer]);
+      this.dispatch();
+      let at = 0;
+      let first = 0;
+      for (const { body, resolve } of taken) {
+        const bytes = new Uint8Array(answer.buffer, at, body.bytes.length);
+        resolve(verifiedBody({ bytes, bounds: body.bounds }, answer, first));
+        at += body.bytes.length;
+        first += body.bounds.length / 2;
+      }
     } catch (error) {
       for (const { reject } of taken) reject(error as Error);
     }
-    this.dispatch();
   }
+}
+
+function packBodies(bodies: readonly Body[]): VerifyCall {
+  let size = 0;
+  let count = 0;
+  for (const { bytes, bounds } of bodies) {
+    size += bytes.length;
+    count += bounds.length;
+  }
+  // Not zeroed first: every byte is written.
+  const whole = Buffer.allocUnsafeSlow(size);
+  const all = new Uint32Array(count);
+  let at = 0;
+  let filled = 0;
+  for (const { bytes, bounds } of bodies) {
+    whole.set(bytes, at);
+    for (const bound of bounds) all[filled++] = at + bound;
+    at += bytes.length;
+  }
+  return { buffer: whole.buffer as ArrayBuffer, bounds: all };
 }

@@ -22,7 +22,7 @@ import secp256k1 from 'secp256k1';
 import { nativePrimitives, nativeSha256 } from '../src/adapters/native.js';
 import { submissionOfFrames } from '../src/admission.js';
 import type { Store } from '../src/ports.js';
-import { type VerifiedBody, verifyBody } from '../src/verifier.js';
+import { type VerifiedBody, verifiedBody, verifyBundles } from '../src/verifier.js';
 
 /** The chain and contract of every test that has no L1. */
 export const DOMAIN: Domain = { chainId: 31_337n, settlement: '0x5fbdb2315678afecb367f032d93f642f64180aa3' };
@@ -140,5 +140,5 @@ export function verified(laneCount: number, ...bundles: readonly SignedBundle[])
   const { body } = submissionOfFrames(frames(...bundles));
   if (body === undefined) throw new Error('expected a body with bundles');
   const data = { separator: domainSeparator(DOMAIN), laneCount };
-  return verifyBody(body, data, nativePrimitives);
+  return verifiedBody(body, verifyBundles(body, data, nativePrimitives));
 }

@@ -1,4 +1,4 @@
-import { type Hex, proofFromJson, type Receipt, verifyMessageProof, verifyReceipt } from '@sealpost/prover';
+import { type Hex, proofFromJson, type Receipt, VerifiedBundles, verifyMessageProof, verifyReceipt } from '@sealpost/prover';
 import fc from 'fast-check';
 import { afterAll, expect, test } from 'vitest';
 import { nativeRecover } from '../src/adapters/native.js';
@@ -193,7 +193,7 @@ async function follow({ bodies, pauses, maxGroupBytes, maxEntries }: Trace): Pro
       expect([...receipts.values()].filter((receipt) => receipt.lane === lane)).toHaveLength(stands.length);
     }
     // Every accepted message is there and proven to its batch.
-    const verifiedBundles = new Set<Hex>();
+    const verifiedBundles = new VerifiedBundles();
     for (const { signed } of model.log) {
       const { sender, lane, nonce, messages } = signed.bundle;
       for (const [index, { payload }] of messages.entries()) {

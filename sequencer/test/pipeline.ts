@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { getRequestListener } from '@hono/node-server';
 import { domainSeparator, type Hex } from '@sealpost/prover';
-import { createSigner, nativeSha256 } from '../src/adapters/native.js';
+import { createSigner, nativeHashing } from '../src/adapters/native.js';
 import { createStore, loadStore, type StoreOptions } from '../src/adapters/sqlite.js';
 import { AccountRates, submissionOfFrames } from '../src/admission.js';
 import { createApp, type HttpLimits, type Readiness } from '../src/http.js';
@@ -144,7 +144,7 @@ export class Pipeline {
       digest: async (request) => {
         if (options.digestHere) {
           const { lane, firstSequence, count } = request;
-          return digestBatch(request, store.entryPages(lane, firstSequence, count), nativeSha256);
+          return digestBatch(request, store.entryPages(lane, firstSequence, count), nativeHashing);
         }
         this.digester ??= new Thread(new URL('../src/adapters/digest-worker.js', import.meta.url), { path: pathIn(folder) });
         return this.digester.call<BatchDigest>(request);
@@ -161,7 +161,7 @@ export class Pipeline {
     });
     const terms = { view, clock, maxIncludeDelay: MAX_INCLUDE_DELAY, maxL1AgeMs: options.maxL1AgeMs ?? 0 };
     const separator = domainSeparator(DOMAIN);
-    this.book = new ReceiptBook({ store, signer: SIGNER, separator, terms, termOf, hash: nativeSha256 });
+    this.book = new ReceiptBook({ store, signer: SIGNER, separator, terms, termOf, hashing: nativeHashing });
     const rates = options.rate && new AccountRates(...options.rate, () => clock.monotonic());
     const verify = (body: Body) => verifiers(laneCount).verify(body);
     this.sequencer = new Sequencer({
@@ -172,7 +172,7 @@ export class Pipeline {
       terms,
       clock,
       log,
-      hash: nativeSha256,
+      hashing: nativeHashing,
       maxGroupBytes: options.maxGroupBytes ?? 8_388_608,
       ...(rates === undefined ? {} : { waitForRate: (sender: Hex, messages: number) => rates.take(sender, messages) }),
       onAppended: (groups, topicKeys) => {
@@ -188,7 +188,7 @@ export class Pipeline {
     });
     const { book, sequencer, sealer } = this;
     const sealed = (lane: number) => sealer.sealed(lane);
-    this.reader = new LogReader({ store, book, domain: DOMAIN, hash: nativeSha256, view, sealed });
+    this.reader = new LogReader({ store, book, domain: DOMAIN, hashing: nativeHashing, view, sealed });
     this.metrics = new Metrics(
       {
         heads: () => this.reader.heads(),

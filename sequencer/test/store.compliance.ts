@@ -3,16 +3,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type BatchHeader, batchHash, type Hex, toHex, ZERO_HASH } from '@sealpost/prover';
 import { afterEach, describe, expect, test } from 'vitest';
-import { nativeSha256 } from '../src/adapters/native.js';
+import { nativeHashing, nativeSha256 } from '../src/adapters/native.js';
 import type { CommitGroup, Commitment, FullEntry, Genesis, Place, SealedBatch, SendRecord, Store } from '../src/ports.js';
-import { treeOfEntries } from '../src/receipts.js';
 import { Account, type BundleOptions, collidingTopics, message, type SignedBundle, topicOf } from './bundles.js';
 import { blockAt, genesisOf } from './pipeline.js';
 
 /** A way to make and open stores, and to do to one what only its adapter knows how to. */
 export interface StoreFactory {
-  create(path: string, genesis: Genesis, options?: { maxPages?: number }): Promise<Store>;
-  load(path: string, options?: { maxPages?: number }): Promise<Store>;
+  create(path: string, genesis: Genesis, options?: { maxBytes?: number }): Promise<Store>;
+  load(path: string, options?: { maxBytes?: number }): Promise<Store>;
   /** Makes a closed store say that it was written by a newer release. */
   makeNewer(path: string): void;
   /** Takes the genesis out of a closed store. */
@@ -48,7 +47,7 @@ export function groupOf(lane: number, firstSequence: bigint, drafts: readonly (S
       ...claims,
     };
   });
-  return { lane, firstSequence, root: toHex(treeOfEntries(entries, nativeSha256).root), entries };
+  return { lane, firstSequence, root: toHex(nativeHashing.entriesTree(entries).root), entries };
 }
 
 /** What a store gives back of an entry, comparable. */
@@ -131,7 +130,7 @@ export function storeCompliance(name: string, factory: StoreFactory): void {
     stores.delete(store);
     await store.close();
   };
-  const create = async (laneCount = 1, path = newPath(), options: { maxPages?: number } = {}): Promise<Store> =>
+  const create = async (laneCount = 1, path = newPath(), options: { maxBytes?: number } = {}): Promise<Store> =>
     opened(await factory.create(path, genesisOf(laneCount), options));
   const load = async (path: string): Promise<Store> => opened(await factory.load(path));
 
@@ -574,7 +573,7 @@ export function storeCompliance(name: string, factory: StoreFactory): void {
   describe(`${name}: room and end`, () => {
     test('store.full leaves nothing behind; smaller writes and a roomier start go on', async () => {
       const path = newPath();
-      const store = await create(1, path, { maxPages: 64 });
+      const store = await create(1, path, { maxBytes: 262_144 });
       await store.appendGroups([groupOf(0, 0n, [ALICE.sign()])], []);
       const large = () => BOB.sign({ messages: Array.from({ length: 8 }, () => 'x'.repeat(60_000)) });
       await expect(store.appendGroups([groupOf(0, 1n, [ALICE.sign({ nonce: 1n }), large()])], [])).rejects.toMatchObject({

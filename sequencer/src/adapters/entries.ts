@@ -1,12 +1,10 @@
 import { toHex } from '@sealpost/prover';
 import type { Database } from 'better-sqlite3';
 import type { Entry, FullEntry } from '../ports.js';
+import { BUNDLE_AT, type BundleFile } from './bundle-file.js';
 import { laneOf, positionOf, sequenceOf } from './schema.js';
 
-/** The columns of an entry without its bundle: reading them does not touch the pages that hold the bundle. */
-export const ENTRY =
-  'position, void, previous, accepted_at, sender, nonce, count, struct_hash, bundle_hash, length(bundle) AS bytes';
-
+/** A row of `entries`: everything of an entry but its bundle. */
 export interface EntryRow {
   position: number;
   void: 0 | 1;
@@ -17,36 +15,59 @@ export interface EntryRow {
   count: number;
   struct_hash: Buffer;
   bundle_hash: Buffer;
+  file_offset: number;
   bytes: number;
-  bundle: Buffer;
 }
 
-// One page is copied out of SQLite at a time.
+// What is read from the bundle file at a time.
 const PAGE_BYTES = 4_194_304;
 
 /** Entries with their bundles, `count` of them (or all) from `firstSequence` on, a page of a few MiB at a time. */
 export function* entryPages(
   database: Database,
+  file: BundleFile,
   { lane, firstSequence, count }: { lane: number; firstSequence: bigint; count?: number },
 ): Generator<FullEntry[]> {
-  const statement = database.prepare(
-    `SELECT ${ENTRY}, bundle FROM entries WHERE position >= ? AND position < ? ORDER BY position`,
-  );
+  const statement = database.prepare('SELECT * FROM entries WHERE position >= ? AND position < ? ORDER BY position');
   const end = count === undefined ? positionOf(lane + 1, 0n) : positionOf(lane, firstSequence + BigInt(count));
   let from = positionOf(lane, firstSequence);
   while (from < end) {
-    const page: FullEntry[] = [];
+    const rows: EntryRow[] = [];
     let bytes = 0;
     for (const row of statement.iterate(from, end) as IterableIterator<EntryRow>) {
-      page.push({ ...toEntry(row), bundle: row.bundle });
+      rows.push(row);
       bytes += row.bytes;
       from = row.position + 1;
       if (bytes >= PAGE_BYTES) break;
     }
-    if (page.length === 0) return;
-    yield page;
+    if (rows.length === 0) return;
+    yield withBundles(rows, file);
   }
 }
+
+/** Entries that follow each other in the file, as those of a lane mostly do, are read with one call. */
+function withBundles(rows: readonly EntryRow[], file: BundleFile): FullEntry[] {
+  const entries: FullEntry[] = [];
+  for (let first = 0; first < rows.length; ) {
+    const start = (rows[first] as EntryRow).file_offset;
+    let end = start;
+    let next = first;
+    for (let row = rows[next]; row !== undefined && row.file_offset === end; row = rows[++next]) end += BUNDLE_AT + row.bytes;
+    const stretch = file.read(start, end - start);
+    for (const row of rows.slice(first, next)) {
+      const at = row.file_offset - start + BUNDLE_AT;
+      entries.push({ ...toEntry(row), bundle: stretch.subarray(at, at + row.bytes) });
+    }
+    first = next;
+  }
+  return entries;
+}
+
+/** The entry with its bundle. */
+export const toFullEntry = (row: EntryRow, file: BundleFile): FullEntry => ({
+  ...toEntry(row),
+  bundle: file.read(row.file_offset + BUNDLE_AT, row.bytes),
+});
 
 export function toEntry(row: EntryRow): Entry {
   return {
@@ -62,4 +83,17 @@ export function toEntry(row: EntryRow): Entry {
     bundleHash: row.bundle_hash,
     bytes: row.bytes,
   };
+}
+
+/** Where the bundle file ends, as far as the database knows: behind the last entry of some lane. */
+export function endOfBundles(database: Database): number {
+  const laneCount = database.prepare('SELECT lane_count FROM genesis').pluck().get() as number;
+  const last = database.prepare(
+    `SELECT file_offset + ${BUNDLE_AT} + bytes FROM entries WHERE position >= ? AND position < ? ORDER BY position DESC LIMIT 1`,
+  );
+  let end = 0;
+  for (let lane = 0; lane < laneCount; lane++) {
+    end = Math.max(end, (last.pluck().get(positionOf(lane, 0n), positionOf(lane + 1, 0n)) as number | undefined) ?? 0);
+  }
+  return end;
 }

@@ -1,58 +1,96 @@
-import SqliteDatabase from 'better-sqlite3';
 import { serveThread } from '../threads.js';
-import { decodePage, encodePage, mergeRuns, type Postings, pagesOf, sortPostings } from '../topics.js';
-import { PAGES_A_RUN } from './topic-index.js';
+import { mergeRuns, type Postings, pagesOf, sortPostings } from '../topics.js';
+import { RunReader, RunWriter, removeRun } from './run-files.js';
 
-/** What the indexing thread is asked: `merge` begins, each `next` gives some of the merged run, no pages at its end. */
+/** What the indexing thread is asked. A merge goes on with each `next`, so that sorting need not wait for its end. */
 export type IndexRequest =
-  | { readonly kind: 'sort'; readonly postings: Postings }
-  | { readonly kind: 'merge'; readonly runs: readonly { readonly id: number; readonly pages: number }[] }
-  | { readonly kind: 'next' };
+  | { readonly kind: 'sort'; readonly run: number; readonly postings: Postings }
+  | { readonly kind: 'merge'; readonly run: number; readonly runs: readonly number[] }
+  | { readonly kind: 'next' }
+  | { readonly kind: 'drop'; readonly runs: readonly number[] };
 
-export interface SortedRun {
-  /** As stored (topics.ts). */
-  readonly pages: readonly Uint8Array[];
-  readonly fences: Float64Array;
+/** A run that is on disk: the first key of each of its pages. */
+export type Fences = Float64Array<ArrayBuffer>;
+
+// A step of a merge: 1 MiB, some ten milliseconds.
+const PAGES_A_STEP = 64;
+
+interface Merge {
+  readonly readers: readonly RunReader[];
+  readonly writer: RunWriter;
+  readonly pages: Iterator<Postings>;
 }
 
-// Written in one transaction each: 1 MiB, which keeps the log's own commits waiting for a few milliseconds at most.
-const PAGES_A_PART = 64;
+function* pagesIn(reader: RunReader): Generator<Postings> {
+  for (let page = 0; page < reader.pages; page++) yield reader.page(page);
+}
 
-/** Sorts and merges runs of the topic index over a reading connection of its own; writes nothing. */
-serveThread(({ path }: { path: string }) => {
-  const database = new SqliteDatabase(path, { readonly: true });
-  const select = database.prepare('SELECT postings FROM topic_pages WHERE id = ?').pluck();
-  let merging: Iterator<Postings> = [][Symbol.iterator]();
+/** Sorts and merges runs of the topic index, from files into files. */
+serveThread(({ folder }: { folder: string }) => {
+  let merge: Merge | undefined;
 
-  function* stored({ id, pages }: { id: number; pages: number }): Generator<Postings> {
-    for (let page = 0; page < pages; page++) yield decodePage(select.get(id * PAGES_A_RUN + page) as Buffer);
-  }
+  const endMerge = () => {
+    for (const reader of merge?.readers ?? []) reader.close();
+    merge = undefined;
+  };
 
-  const encode = (pages: readonly Postings[]) => {
-    const encoded = pages.map(encodePage);
-    const fences = Float64Array.from(pages, ({ keys }) => keys[0] as number);
-    return {
-      value: { pages: encoded, fences } satisfies SortedRun,
-      transfer: [...encoded.map(({ buffer }) => buffer as ArrayBuffer), fences.buffer],
-    };
+  /** A file that finds no room goes, and the error with its code to whoever asked. */
+  const orAbandon = <T>(writer: RunWriter, write: () => T): T => {
+    try {
+      return write();
+    } catch (error) {
+      writer.abandon();
+      throw error;
+    }
+  };
+
+  const sort = (run: number, postings: Postings): Fences => {
+    const writer = new RunWriter(folder, run);
+    return orAbandon(writer, () => {
+      writer.add([...pagesOf(sortPostings(postings))]);
+      return writer.finish();
+    });
+  };
+
+  /** Undefined while there is more to merge. */
+  const step = ({ pages, writer }: Merge): Fences | undefined => {
+    const some: Postings[] = [];
+    for (let next = pages.next(); !next.done; next = pages.next()) {
+      some.push(next.value);
+      if (some.length === PAGES_A_STEP) break;
+    }
+    if (some.length > 0) {
+      writer.add(some);
+      return undefined;
+    }
+    return writer.finish();
   };
 
   return (request: IndexRequest) => {
     switch (request.kind) {
-      case 'sort':
-        return encode([...pagesOf(sortPostings(request.postings))]);
-      case 'merge':
-        merging = mergeRuns(request.runs.map(stored));
-        return { value: undefined };
-      case 'next': {
-        const pages: Postings[] = [];
-        while (pages.length < PAGES_A_PART) {
-          const next = merging.next();
-          if (next.done) break;
-          pages.push(next.value);
-        }
-        return encode(pages);
+      case 'sort': {
+        const fences = sort(request.run, request.postings);
+        return { value: fences, transfer: [fences.buffer] };
       }
+      case 'merge': {
+        const readers = request.runs.map((id) => new RunReader(folder, id));
+        merge = { readers, writer: new RunWriter(folder, request.run), pages: mergeRuns(readers.map(pagesIn)) };
+        return { value: undefined };
+      }
+      case 'next': {
+        const current = merge as Merge;
+        try {
+          const fences = orAbandon(current.writer, () => step(current));
+          if (fences !== undefined) endMerge();
+          return { value: fences };
+        } catch (error) {
+          endMerge();
+          throw error;
+        }
+      }
+      case 'drop':
+        for (const id of request.runs) removeRun(folder, id);
+        return { value: undefined };
     }
   };
 });

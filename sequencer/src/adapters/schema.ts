@@ -2,8 +2,9 @@ import type { Database } from 'better-sqlite3';
 import type { TopicSalt } from '../topics.js';
 
 /**
- * The numbered migrations, oldest first; `user_version` counts those that were applied. One stage writes each table:
- * sequencer → entries, topic_*, groups; sealer → batches; follower → l1_blocks, commitments; poster → sends.
+ * The numbered migrations, oldest first; `user_version` counts those that were applied, and those before them that no database
+ * of today has. One stage writes each table: sequencer → entries, groups, topic_runs; sealer → batches; follower → l1_blocks,
+ * commitments; poster → sends.
  */
 const MIGRATIONS = [
   `CREATE TABLE genesis (
@@ -12,23 +13,21 @@ const MIGRATIONS = [
      topic_salt BLOB NOT NULL
    ) STRICT;
 
-   -- The bundle comes last: SQLite reads a row's front without touching the pages behind it.
+   -- The bundles themselves are in the bundle file (bundle-file.ts): the entry's bytes start at file_offset there.
    CREATE TABLE entries (
      position INTEGER PRIMARY KEY,
      lane INTEGER NOT NULL, void INTEGER NOT NULL, previous INTEGER NOT NULL, accepted_at INTEGER NOT NULL,
      sender BLOB NOT NULL, nonce INTEGER NOT NULL, count INTEGER NOT NULL,
-     struct_hash BLOB NOT NULL, bundle_hash BLOB NOT NULL, bundle BLOB NOT NULL
+     struct_hash BLOB NOT NULL, bundle_hash BLOB NOT NULL,
+     file_offset INTEGER NOT NULL, bytes INTEGER NOT NULL
    ) STRICT;
    CREATE UNIQUE INDEX entries_by_nonce ON entries (sender, lane, nonce) WHERE void = 0;
 
-   -- The topic index (topics.ts). Pages of a run that has no row in topic_runs are being written or being dropped: its id is
-   -- in topic_litter then, and the next start drops them.
+   -- The runs of the topic index (topics.ts). Their postings are in files of their own (run-files.ts).
    CREATE TABLE topic_runs (
      id INTEGER PRIMARY KEY, lane INTEGER NOT NULL, level INTEGER NOT NULL,
      first_place INTEGER NOT NULL, end_place INTEGER NOT NULL, fences BLOB NOT NULL
    ) STRICT;
-   CREATE TABLE topic_pages (id INTEGER PRIMARY KEY, postings BLOB NOT NULL) STRICT;
-   CREATE TABLE topic_litter (run INTEGER PRIMARY KEY) STRICT;
 
    CREATE TABLE groups (
      position INTEGER PRIMARY KEY, count INTEGER NOT NULL, root BLOB NOT NULL, include_by INTEGER, signature BLOB
@@ -61,13 +60,15 @@ const MIGRATIONS = [
    ) STRICT;`,
 ];
 
-export const SCHEMA_VERSION = MIGRATIONS.length;
+/** Version 1, of before the first release, held the bundles inside SQLite: it is not carried over. */
+export const UNSUPPORTED_VERSIONS = 1;
+export const SCHEMA_VERSION = UNSUPPORTED_VERSIONS + MIGRATIONS.length;
 
 /** Applies the migrations that the database does not have yet, all or nothing. */
 export function migrate(database: Database): void {
   const applied = database.pragma('user_version', { simple: true }) as number;
   database.transaction(() => {
-    for (const migration of MIGRATIONS.slice(applied)) database.exec(migration);
+    for (const migration of MIGRATIONS.slice(Math.max(0, applied - UNSUPPORTED_VERSIONS))) database.exec(migration);
     database.pragma(`user_version = ${SCHEMA_VERSION}`);
   })();
 }
@@ -80,7 +81,7 @@ export const saltOf = (database: Database): TopicSalt =>
 export function configure(database: Database): void {
   database.pragma('journal_mode = WAL');
   database.pragma('synchronous = FULL');
-  database.pragma('cache_size = -65536');
+  database.pragma('cache_size = -16384');
 }
 
 // 16 bits of lane above 37 bits of sequence: one integer key that a JavaScript number holds exactly. 137 billion

@@ -1,48 +1,49 @@
 import { fromHex } from '@sealpost/prover';
 import SqliteDatabase from 'better-sqlite3';
-import type { CommitGroup, L1Step, SealedBatch, SendRecord, SignedStatement } from '../ports.js';
+import type { L1Step, SealedBatch, SendRecord } from '../ports.js';
 import { type Answer, serveThread } from '../threads.js';
 import type { Run, TopicSalt } from '../topics.js';
-import { configure, positionOf, saltOf } from './schema.js';
-import { concatDoubles, PAGES_A_RUN, postingsOf } from './topic-index.js';
+import { BUNDLE_AT, BundleFile, bundleFilePath } from './bundle-file.js';
+import { endOfBundles } from './entries.js';
+import { ENTRY_NUMBERS, type PackedGroups, SENDER_AT, topicKeysOf } from './packed-groups.js';
+import { configure, laneOf, positionOf, saltOf } from './schema.js';
 
 /** What the writer's thread is asked to make durable: the writing half of `Store`. */
 export type Write =
-  | { readonly kind: 'groups'; readonly groups: readonly CommitGroup[]; readonly signed: readonly SignedStatement[] }
+  | ({ readonly kind: 'groups' } & PackedGroups)
   | { readonly kind: 'batch'; readonly batch: SealedBatch }
   | { readonly kind: 'l1'; readonly step: L1Step }
   | { readonly kind: 'send'; readonly send: SendRecord }
   | { readonly kind: 'forget'; readonly transactionHashes: readonly string[] }
-  /** A run of the topic index with its pages, in place of others; their pages, and pages already there, are litter or not. */
-  | { readonly kind: 'run'; readonly run: Run; readonly pages: readonly Uint8Array[]; readonly replaces: readonly number[] }
-  /** Some pages of a run that has no row yet. */
-  | { readonly kind: 'pages'; readonly run: number; readonly firstPage: number; readonly pages: readonly Uint8Array[] }
-  /** Drops some pages of a run that is litter; answers whether there are more. */
-  | { readonly kind: 'litter'; readonly run: number }
+  /** A run of the topic index, whose file is on disk already, in place of others. */
+  | { readonly kind: 'run'; readonly run: Run; readonly replaces: readonly number[] }
   | { readonly kind: 'close' };
 
 export interface WriterData {
   readonly path: string;
-  /** Test hook of the disk-full day: SQLite's own page limit, 0 for none. */
-  readonly maxPages: number;
+  /** Test hook of the disk-full day: how large database and bundle file may each become, 0 for no limit. */
+  readonly maxBytes: number;
 }
 
-// A page is five of SQLite's: dropping this many dirties a few hundred.
-const DROPPED_PAGES = 64;
+const PAGE_BYTES = 4_096;
 
 /**
- * Every durable write of the process happens here, one transaction each, in the order of the calls. The thread exists
- * because a commit waits for the disk: HTTP and ordering go on meanwhile.
+ * Every durable write of the log happens here, one transaction each, in the order of the calls. The thread exists because a
+ * commit waits for the disk: HTTP and ordering go on meanwhile.
  */
-serveThread(({ path, maxPages }: WriterData) => {
+serveThread(({ path, maxBytes }: WriterData) => {
   const database = new SqliteDatabase(path, { fileMustExist: true });
   configure(database);
-  if (maxPages > 0) database.pragma(`max_page_count = ${maxPages}`);
+  if (maxBytes > 0) database.pragma(`max_page_count = ${Math.floor(maxBytes / PAGE_BYTES)}`);
   const salt: TopicSalt = saltOf(database);
+  const bundles = new BundleFile(bundleFilePath(path), 'write');
+  // What a crash left behind the last entry was promised to nobody.
+  let fileEnd = endOfBundles(database);
+  bundles.truncate(fileEnd);
 
   const insertEntry = database.prepare(
-    `INSERT INTO entries (position, lane, void, previous, accepted_at, sender, nonce, count, struct_hash, bundle_hash, bundle)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    `INSERT INTO entries (position, lane, void, previous, accepted_at, sender, nonce, count, struct_hash, bundle_hash,
+       file_offset, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const insertGroup = database.prepare('INSERT INTO groups (position, count, root) VALUES (?, ?, ?)');
   const signGroup = database.prepare('UPDATE groups SET include_by = ?, signature = ? WHERE position = ?');
@@ -63,33 +64,59 @@ serveThread(({ path, maxPages }: WriterData) => {
   );
   const forgetSend = database.prepare('DELETE FROM sends WHERE transaction_hash = ?');
 
-  const appendGroups = database.transaction((groups: readonly CommitGroup[], signed: readonly SignedStatement[]) => {
-    const keys: Float64Array[] = [];
-    for (const group of groups) {
-      for (const entry of group.entries) {
-        const position = positionOf(entry.lane, entry.sequence);
-        insertEntry.run(
-          position,
-          entry.lane,
-          entry.void,
-          Number(entry.previous),
-          Number(entry.acceptedAt),
-          fromHex(entry.sender),
-          Number(entry.nonce),
-          entry.count,
-          entry.structHash,
-          entry.bundleHash,
-          entry.bundle,
-        );
-        keys.push(postingsOf(salt, entry).keys);
-      }
-      insertGroup.run(positionOf(group.lane, group.firstSequence), group.entries.length, fromHex(group.root));
+  const begin = database.prepare('BEGIN');
+  const commit = database.prepare('COMMIT');
+  const rollback = database.prepare('ROLLBACK');
+
+  const insertGroups = ({ records, numbers, hashes, groups, signed }: PackedGroups) => {
+    let at = 0;
+    for (let index = 0; index * ENTRY_NUMBERS < numbers.length; index++) {
+      const [position, isVoid, previous, acceptedAt, nonce, count, bytes] = numbers.subarray(index * ENTRY_NUMBERS);
+      const sender = at + BUNDLE_AT + SENDER_AT;
+      insertEntry.run(
+        position,
+        laneOf(position as number),
+        isVoid,
+        previous,
+        acceptedAt,
+        records.subarray(sender, sender + 20),
+        nonce,
+        count,
+        hashes.subarray(64 * index, 64 * index + 32),
+        hashes.subarray(64 * index + 32, 64 * index + 64),
+        fileEnd + at,
+        bytes,
+      );
+      at += BUNDLE_AT + (bytes as number);
     }
+    for (const { position, count, root } of groups) insertGroup.run(position, count, fromHex(root));
     for (const { lane, firstSequence, includeBy, signature } of signed) {
       signGroup.run(Number(includeBy), fromHex(signature), positionOf(lane, firstSequence));
     }
-    return concatDoubles(keys);
-  });
+  };
+
+  /** The bundles first, then the transaction that makes them count. */
+  const appendGroups = async (packed: PackedGroups): Promise<Float64Array<ArrayBuffer>> => {
+    const { records } = packed;
+    if (maxBytes > 0 && fileEnd + records.length > maxBytes) throw Object.assign(new Error('no room'), { code: 'ENOSPC' });
+    bundles.write(records, fileEnd);
+    // While the disk works on the bundles, everything else is made ready.
+    const synced = records.length > 0 ? bundles.sync() : undefined;
+    synced?.catch(() => undefined);
+    const keys = topicKeysOf(salt, packed);
+    begin.run();
+    try {
+      insertGroups(packed);
+      // A crash before this resolves, or before the commit, leaves bytes behind the last entry: nobody knows of them.
+      await synced;
+      commit.run();
+    } catch (error) {
+      if (database.inTransaction) rollback.run();
+      throw error;
+    }
+    fileEnd += records.length;
+    return keys;
+  };
 
   const appendBatch = database.transaction(({ header, batchHash, bytes, messages }: SealedBatch) => {
     insertBatch.run(
@@ -152,26 +179,8 @@ serveThread(({ path, maxPages }: WriterData) => {
     'INSERT INTO topic_runs (id, lane, level, first_place, end_place, fences) VALUES (?, ?, ?, ?, ?, ?)',
   );
   const deleteRun = database.prepare('DELETE FROM topic_runs WHERE id = ?');
-  const insertPage = database.prepare('INSERT INTO topic_pages (id, postings) VALUES (?, ?)');
-  const deletePages = database.prepare(
-    'DELETE FROM topic_pages WHERE id IN (SELECT id FROM topic_pages WHERE id >= ? AND id < ? LIMIT ?)',
-  );
-  const insertLitter = database.prepare('INSERT OR IGNORE INTO topic_litter (run) VALUES (?)');
-  const deleteLitter = database.prepare('DELETE FROM topic_litter WHERE run = ?');
 
-  const insertPages = (run: number, firstPage: number, pages: readonly Uint8Array[]) => {
-    pages.forEach((page, index) => {
-      insertPage.run(run * PAGES_A_RUN + firstPage + index, page);
-    });
-  };
-
-  const addPages = database.transaction((run: number, firstPage: number, pages: readonly Uint8Array[]) => {
-    insertLitter.run(run);
-    insertPages(run, firstPage, pages);
-  });
-
-  const addRun = database.transaction((run: Run, pages: readonly Uint8Array[], replaces: readonly number[]) => {
-    insertPages(run.id, 0, pages);
+  const addRun = database.transaction((run: Run, replaces: readonly number[]) => {
     insertRun.run(
       run.id,
       run.lane,
@@ -180,25 +189,14 @@ serveThread(({ path, maxPages }: WriterData) => {
       run.endPlace,
       Buffer.from(run.fences.buffer, run.fences.byteOffset, run.fences.byteLength),
     );
-    deleteLitter.run(run.id);
-    for (const id of replaces) {
-      deleteRun.run(id);
-      insertLitter.run(id);
-    }
+    for (const id of replaces) deleteRun.run(id);
   });
 
-  const dropPages = database.transaction((run: number): boolean => {
-    const { changes } = deletePages.run(run * PAGES_A_RUN, (run + 1) * PAGES_A_RUN, DROPPED_PAGES);
-    if (changes === DROPPED_PAGES) return true;
-    deleteLitter.run(run);
-    return false;
-  });
-
-  return (write: Write): Answer => {
+  return async (write: Write): Promise<Answer> => {
     switch (write.kind) {
       case 'groups': {
-        const keys = appendGroups(write.groups, write.signed);
-        return { value: keys, transfer: [keys.buffer as ArrayBuffer] };
+        const keys = await appendGroups(write);
+        return { value: keys, transfer: [keys.buffer] };
       }
       case 'batch':
         return { value: appendBatch(write.batch) };
@@ -209,13 +207,10 @@ serveThread(({ path, maxPages }: WriterData) => {
       case 'forget':
         return { value: forgetSends(write.transactionHashes) };
       case 'run':
-        return { value: addRun(write.run, write.pages, write.replaces) };
-      case 'pages':
-        return { value: addPages(write.run, write.firstPage, write.pages) };
-      case 'litter':
-        return { value: dropPages(write.run) };
+        return { value: addRun(write.run, write.replaces) };
       case 'close':
         database.close();
+        bundles.close();
         return { value: undefined };
     }
   };

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type BatchHeader, fromHex, type Hex, toHex } from '@sealpost/prover';
 import SqliteDatabase, { type Database } from 'better-sqlite3';
@@ -22,14 +22,18 @@ import {
 } from '../ports.js';
 import { Thread, ThreadError } from '../threads.js';
 import { SALT_WORDS } from '../topics.js';
-import { ENTRY, type EntryRow, entryPages, toEntry } from './entries.js';
-import { configure, laneOf, migrate, positionOf, SCHEMA_VERSION, saltOf, sequenceOf } from './schema.js';
+import { BundleFile, bundleFilePath } from './bundle-file.js';
+import { type EntryRow, endOfBundles, entryPages, toEntry, toFullEntry } from './entries.js';
+import type { IndexRequest } from './index-worker.js';
+import { packGroups } from './packed-groups.js';
+import { bytesOfRuns, runFolder, syncFolder } from './run-files.js';
+import { configure, laneOf, migrate, positionOf, SCHEMA_VERSION, saltOf, sequenceOf, UNSUPPORTED_VERSIONS } from './schema.js';
 import type { Write, WriterData } from './sqlite-writer.js';
 import { placeNumber, TopicIndex } from './topic-index.js';
 
 export interface StoreOptions {
-  /** The most pages of 4 KiB that the database may grow to; 0 for no limit but the disk's. */
-  readonly maxPages?: number;
+  /** How large the database and the file of its bundles may each become; 0 for no limit but the disk's. */
+  readonly maxBytes?: number;
   /** The topic index could not be kept: the process must end and load again. By default the error is thrown to nobody. */
   readonly onFatal?: (error: Error) => void;
 }
@@ -52,6 +56,10 @@ export async function createStore(path: string, genesis: Genesis, options: Store
   const draft = `${path}.new`;
   try {
     if (existsSync(path)) throw new StoreOpenError('store.exists', `${path} was made by another process just now`);
+    const bundles = bundleFilePath(path);
+    if ((statSync(bundles, { throwIfNoEntry: false })?.size ?? 0) > 0) {
+      throw new StoreOpenError('store.exists', `${bundles} holds the bundles of a database that is lost: move it away first`);
+    }
     removeDatabase(draft);
     const database = new SqliteDatabase(draft);
     try {
@@ -65,6 +73,10 @@ export async function createStore(path: string, genesis: Genesis, options: Store
     } finally {
       database.close();
     }
+    // Before the database: where it is, they are.
+    writeFileSync(bundleFilePath(path), '');
+    rmSync(runFolder(path), { recursive: true, force: true });
+    mkdirSync(runFolder(path));
     renameSync(draft, path);
     syncFolder(dirname(path));
   } catch (cause) {
@@ -90,11 +102,15 @@ export async function loadStore(path: string, options: StoreOptions = {}): Promi
       if (version > SCHEMA_VERSION) {
         throw new Error(`its schema is version ${version}, this software knows ${SCHEMA_VERSION}: start a newer release`);
       }
+      if (version > 0 && version <= UNSUPPORTED_VERSIONS) {
+        throw new Error(`its schema is version ${version}, of before the first release: start with an empty folder`);
+      }
       configure(database);
       migrate(database);
       if (database.prepare('SELECT 1 FROM genesis').get() === undefined) {
         throw new Error('it has no genesis: its making was interrupted; remove it and create it again');
       }
+      checkBundles(path, endOfBundles(database));
     } finally {
       database.close();
     }
@@ -140,11 +156,13 @@ function removeDatabase(path: string): void {
   for (const suffix of ['', '-wal', '-shm']) rmSync(path + suffix, { force: true });
 }
 
-/** What was renamed in a folder is so after a power cut, too. */
-function syncFolder(folder: string): void {
-  const descriptor = openSync(folder, 'r');
-  fsyncSync(descriptor);
-  closeSync(descriptor);
+/** What belongs to a database is there: the file of its bundles, at least as long as the database says, and its topic index. */
+function checkBundles(path: string, end: number): void {
+  const file = bundleFilePath(path);
+  const { size } = statSync(file, { throwIfNoEntry: false }) ?? {};
+  if (size === undefined) throw new Error(`${file} is missing: it holds the bundles, put it back beside the database`);
+  if (size < end) throw new Error(`${file} has ${size} bytes, expected ${end}: it is older than the database, or was cut off`);
+  if (!existsSync(runFolder(path))) throw new Error(`${runFolder(path)} is missing: put it back beside the database`);
 }
 
 /** Node's recursive mkdir never returns where mkdir says ENOENT though the parent is there, as under /proc. */
@@ -154,13 +172,13 @@ function makeFolder(folder: string): void {
   mkdirSync(folder);
 }
 
-function open(path: string, lock: Database, { maxPages = 0, onFatal = rethrow }: StoreOptions): SqliteStore {
-  // Not opened read-only: closed last, it folds the WAL into the database, and an orderly end leaves one file to copy.
+function open(path: string, lock: Database, { maxBytes = 0, onFatal = rethrow }: StoreOptions): SqliteStore {
+  // Not opened read-only: closed last, it folds the WAL into the database, and an orderly end leaves one file of it to copy.
   const reader = new SqliteDatabase(path, { fileMustExist: true });
   reader.pragma('query_only = ON');
-  reader.pragma('cache_size = -65536');
-  const writer = new Thread(new URL('./sqlite-writer.js', import.meta.url), { path, maxPages } satisfies WriterData);
-  const indexer = new Thread(new URL('./index-worker.js', import.meta.url), { path });
+  reader.pragma('cache_size = -16384');
+  const writer = new Thread(new URL('./sqlite-writer.js', import.meta.url), { path, maxBytes } satisfies WriterData);
+  const indexer = new Thread(new URL('./index-worker.js', import.meta.url), { folder: runFolder(path) });
   return new SqliteStore(path, lock, reader, writer, indexer, onFatal);
 }
 
@@ -192,6 +210,7 @@ interface CommitmentRow {
 /** `Store` over one SQLite file in WAL mode: a thread that writes, and a connection that reads what is committed. */
 class SqliteStore implements Store {
   readonly genesis: Genesis;
+  private readonly bundles: BundleFile;
   private readonly topics: TopicIndex;
   private readonly statements;
 
@@ -210,18 +229,26 @@ class SqliteStore implements Store {
       laneCount: row.lane_count as number,
       signer: row.signer as Hex,
     };
-    this.topics = new TopicIndex(reader, saltOf(reader), this.genesis.laneCount, indexer, (write) => this.write(write), onFatal);
+    this.bundles = new BundleFile(bundleFilePath(path), 'read');
+    this.topics = new TopicIndex({
+      reader,
+      bundles: this.bundles,
+      folder: runFolder(path),
+      salt: saltOf(reader),
+      laneCount: this.genesis.laneCount,
+      ask: (request) => this.ask(request),
+      write: (write) => this.write(write),
+      onFatal,
+    });
     const inLane = 'position >= ? AND position < ?';
     this.statements = {
       tail: reader.prepare(`SELECT position, accepted_at FROM entries WHERE ${inLane} ORDER BY position DESC LIMIT 1`),
-      lastEntryOf: reader.prepare(
-        `SELECT ${ENTRY} FROM entries WHERE void = 0 AND sender = ? AND lane = ? ORDER BY nonce DESC LIMIT 1`,
-      ),
+      lastEntryOf: reader.prepare(`SELECT * FROM entries WHERE void = 0 AND sender = ? AND lane = ? ORDER BY nonce DESC LIMIT 1`),
       entryByNonce: reader.prepare(
-        `SELECT ${ENTRY} FROM entries WHERE void = 0 AND sender = ? AND lane = ? AND nonce <= ? ORDER BY nonce DESC LIMIT 1`,
+        `SELECT * FROM entries WHERE void = 0 AND sender = ? AND lane = ? AND nonce <= ? ORDER BY nonce DESC LIMIT 1`,
       ),
-      entry: reader.prepare(`SELECT ${ENTRY}, bundle FROM entries WHERE position = ?`),
-      entries: reader.prepare(`SELECT ${ENTRY} FROM entries WHERE ${inLane} ORDER BY position LIMIT ?`),
+      entry: reader.prepare('SELECT * FROM entries WHERE position = ?'),
+      entries: reader.prepare(`SELECT * FROM entries WHERE ${inLane} ORDER BY position LIMIT ?`),
       groupOf: reader.prepare('SELECT * FROM groups WHERE position <= ? ORDER BY position DESC LIMIT 1'),
       batch: reader.prepare('SELECT * FROM batches WHERE lane = ? AND number = ?'),
       batchOf: reader.prepare(
@@ -239,9 +266,9 @@ class SqliteStore implements Store {
   }
 
   async appendGroups(groups: readonly CommitGroup[], signed: readonly SignedStatement[]): Promise<Float64Array> {
-    const buffers = new Set<ArrayBuffer>();
-    for (const group of groups) for (const { bundle } of group.entries) buffers.add(bundle.buffer as ArrayBuffer);
-    const keys = await this.write<Float64Array>({ kind: 'groups', groups, signed }, [...buffers]);
+    const packed = packGroups(groups, signed);
+    const { records, numbers, hashes } = packed;
+    const keys = await this.write<Float64Array>({ kind: 'groups', ...packed }, [records.buffer, numbers.buffer, hashes.buffer]);
     let at = 0;
     for (const { lane, entries } of groups) {
       const start = at;
@@ -280,7 +307,7 @@ class SqliteStore implements Store {
 
   entry(lane: number, sequence: bigint): FullEntry | undefined {
     const row = this.statements.entry.get(positionOf(lane, sequence)) as EntryRow | undefined;
-    return row === undefined ? undefined : { ...toEntry(row), bundle: row.bundle };
+    return row === undefined ? undefined : toFullEntry(row, this.bundles);
   }
 
   entries(lane: number, firstSequence: bigint, maxCount: number): Entry[] {
@@ -312,7 +339,7 @@ class SqliteStore implements Store {
   }
 
   entryPages(lane: number, firstSequence: bigint, count: number): Generator<FullEntry[]> {
-    return entryPages(this.reader, { lane, firstSequence, count });
+    return entryPages(this.reader, this.bundles, { lane, firstSequence, count });
   }
 
   async appendBatch(batch: SealedBatch): Promise<void> {
@@ -397,8 +424,9 @@ class SqliteStore implements Store {
   }
 
   bytesOnDisk(): number {
-    let bytes = 0;
-    for (const suffix of ['', '-wal', '-shm']) bytes += statSync(this.path + suffix, { throwIfNoEntry: false })?.size ?? 0;
+    let bytes = bytesOfRuns(runFolder(this.path));
+    for (const suffix of ['', '-wal', '-shm', '-bundles'])
+      bytes += statSync(this.path + suffix, { throwIfNoEntry: false })?.size ?? 0;
     return bytes;
   }
 
@@ -408,21 +436,32 @@ class SqliteStore implements Store {
       await this.write({ kind: 'close' });
     } finally {
       await Promise.all([this.writer.terminate(), this.indexer.terminate()]);
+      this.bundles.close();
       this.reader.close();
       this.lock.close();
     }
   }
 
-  private async write<T>(write: Write, transfer: readonly ArrayBuffer[] = []): Promise<T> {
-    try {
-      return await this.writer.call<T>(write, transfer);
-    } catch (error) {
-      // SQLITE_FULL before the commit frame is written: the transaction was rolled back, nothing is there.
-      if (error instanceof ThreadError && error.code === 'SQLITE_FULL') {
-        throw new StoreFullError(`no room for the database: ${error.message}`, { cause: error });
-      }
-      throw error;
-    }
+  private write<T>(write: Write, transfer: readonly ArrayBuffer[] = []): Promise<T> {
+    return orStoreFull(this.writer.call<T>(write, transfer));
+  }
+
+  private ask<T>(request: IndexRequest): Promise<T> {
+    const transfer = request.kind === 'sort' ? [request.postings.keys.buffer, request.postings.places.buffer] : [];
+    return orStoreFull(this.indexer.call<T>(request, transfer as ArrayBuffer[]));
+  }
+}
+
+// What SQLite and the system call it when there is no room, or a quota or limit is reached. Nothing is left of the write then:
+// the transaction was rolled back before its commit frame, and the bundle file cut off.
+const NO_ROOM = new Set(['SQLITE_FULL', 'ENOSPC', 'EDQUOT', 'EFBIG']);
+
+async function orStoreFull<T>(written: Promise<T>): Promise<T> {
+  try {
+    return await written;
+  } catch (error) {
+    if (!(error instanceof ThreadError) || !NO_ROOM.has(error.code ?? '')) throw error;
+    throw new StoreFullError(`no room for the database: ${error.message}`, { cause: error });
   }
 }
 

@@ -1,25 +1,13 @@
-import { fromHex, type Hex, MAX_MESSAGES, messageBytes, readBundle } from '@sealpost/prover';
+import { fromHex, type Hex, MAX_MESSAGES, readBundle } from '@sealpost/prover';
 import type { Database } from 'better-sqlite3';
 import { LRUCache } from 'lru-cache';
 import { type FullEntry, type Place, StoreFullError } from '../ports.js';
-import type { Thread } from '../threads.js';
-import {
-  decodePage,
-  type Postings,
-  placesInRun,
-  planMerge,
-  type Run,
-  TAIL_POSTINGS,
-  Tail,
-  type TopicSalt,
-  topicKey,
-} from '../topics.js';
+import { type Postings, placesInRun, planMerge, type Run, TAIL_POSTINGS, Tail, type TopicSalt, topicKey } from '../topics.js';
+import type { BundleFile } from './bundle-file.js';
 import { entryPages } from './entries.js';
-import type { IndexRequest, SortedRun } from './index-worker.js';
+import type { Fences, IndexRequest } from './index-worker.js';
+import { RunReader, removeStrayRuns } from './run-files.js';
 import type { Write } from './sqlite-writer.js';
-
-/** A page's id: the run's above its number, in one integer key. */
-export const PAGES_A_RUN = 2 ** 24;
 
 // A run is also made when its messages take this much, so that reading the tail again after a crash stays short.
 const TAIL_BYTES = 67_108_864;
@@ -55,43 +43,44 @@ export function readRuns(database: Database): Run[] {
   }));
 }
 
-/** Keeps the topic index of `topics.ts` in SQLite: answers from runs and tail, and makes and merges runs beside the log. */
+export interface TopicIndexDeps {
+  readonly reader: Database;
+  readonly bundles: BundleFile;
+  /** Where the runs are. */
+  readonly folder: string;
+  readonly salt: TopicSalt;
+  readonly laneCount: number;
+  readonly ask: <T>(request: IndexRequest) => Promise<T>;
+  readonly write: (write: Write) => Promise<unknown>;
+  readonly onFatal: (error: Error) => void;
+}
+
+/** Keeps the topic index of `topics.ts`: answers from runs and tail, and has runs made and merged beside the log. */
 export class TopicIndex {
   private readonly lanes: LaneIndex[];
-  private readonly pages = new LRUCache<number, Postings>({ max: MAX_PAGES });
-  private readonly selectPage;
+  private readonly pages = new LRUCache<string, Postings>({ max: MAX_PAGES });
+  private readonly open = new Map<number, RunReader>();
   private nextRun: number;
-  /** Runs whose pages are of no use any more: merged into others, or never finished. */
-  private litter: number[];
   private working: Promise<void> | undefined;
   private closing = false;
   /** The last job found no room on the disk: the next begins when the log found some. */
   private noRoom = false;
 
-  constructor(
-    private readonly reader: Database,
-    private readonly salt: TopicSalt,
-    laneCount: number,
-    private readonly indexer: Thread,
-    private readonly write: (write: Write) => Promise<unknown>,
-    private readonly onFatal: (error: Error) => void,
-  ) {
-    this.selectPage = reader.prepare('SELECT postings FROM topic_pages WHERE id = ?').pluck();
+  constructor(private readonly deps: TopicIndexDeps) {
+    const { reader, folder, laneCount } = deps;
     const runs = readRuns(reader);
-    const litter = reader.prepare('SELECT run FROM topic_litter').pluck().all() as number[];
-    this.nextRun = 1 + Math.max(0, ...litter, ...runs.map(({ id }) => id));
+    removeStrayRuns(folder, new Set(runs.map(({ id }) => id)));
+    this.nextRun = 1 + Math.max(0, ...runs.map(({ id }) => id));
     this.lanes = Array.from({ length: laneCount }, (_, lane) => {
       const index: LaneIndex = { runs: runs.filter((run) => run.lane === lane), tail: new Tail(), tailBytes: 0 };
       this.readTail(lane, index);
       return index;
     });
-    this.litter = litter;
-    if (litter.length > 0) this.work(() => this.dropLitter());
-    for (let lane = 0; lane < laneCount; lane++) this.tidy(lane);
+    this.tidy();
   }
 
   keyOf(topic: Hex): number {
-    return topicKey(this.salt, fromHex(topic, 32), 0);
+    return topicKey(this.deps.salt, fromHex(topic, 32), 0);
   }
 
   /** Messages that are durable now and follow on all before. */
@@ -100,7 +89,7 @@ export class TopicIndex {
     index.tail.add(keys, places);
     index.tailBytes += bytes;
     this.noRoom = false;
-    this.tidy(lane);
+    this.tidy();
   }
 
   placesOf(topic: Hex, lane: number, after: Place | undefined, limit: number): Place[] {
@@ -126,25 +115,32 @@ export class TopicIndex {
   async close(): Promise<void> {
     this.closing = true;
     await this.working;
+    for (const run of this.open.values()) run.close();
   }
 
   private page(run: Run, number: number): Postings {
-    const id = run.id * PAGES_A_RUN + number;
-    let page = this.pages.get(id);
+    const key = `${run.id}/${number}`;
+    let page = this.pages.get(key);
     if (page === undefined) {
-      page = decodePage(this.selectPage.get(id) as Buffer);
-      this.pages.set(id, page);
+      let file = this.open.get(run.id);
+      if (file === undefined) {
+        file = new RunReader(this.deps.folder, run.id);
+        this.open.set(run.id, file);
+      }
+      page = file.page(number);
+      this.pages.set(key, page);
     }
     return page;
   }
 
   /** What came after the newest run, read from the log: after a crash, or at any start. */
   private readTail(lane: number, index: LaneIndex): void {
+    const { reader, bundles, salt } = this.deps;
     const end = index.runs.at(-1)?.endPlace ?? 0;
     const firstSequence = BigInt(Math.floor(end / MAX_MESSAGES));
-    for (const page of entryPages(this.reader, { lane, firstSequence })) {
+    for (const page of entryPages(reader, bundles, { lane, firstSequence })) {
       for (const entry of page) {
-        const { keys, places } = postingsOf(this.salt, entry);
+        const { keys, places } = postingsOf(salt, entry);
         const from = places.findIndex((place) => place >= end);
         if (from >= 0) index.tail.add(keys.subarray(from), places.subarray(from));
         index.tailBytes += entry.bytes;
@@ -152,32 +148,35 @@ export class TopicIndex {
     }
   }
 
-  /** Makes a run of a tail that is long enough, then merges what should be merged. One job at a time. */
-  private tidy(lane: number): void {
-    const index = this.lanes[lane] as LaneIndex;
-    const due = index.tail.size >= TAIL_POSTINGS || index.tailBytes >= TAIL_BYTES;
-    if (this.working !== undefined || this.noRoom || !(due || planMerge(index.runs) !== undefined)) return;
-    this.work(async () => {
-      await this.dropLitter();
-      if (due) await this.makeRun(lane, index);
-      const merged = planMerge(index.runs);
-      if (merged !== undefined) await this.mergeRuns(lane, index, merged);
-    });
+  private isDue({ tail, tailBytes }: LaneIndex): boolean {
+    return tail.size >= TAIL_POSTINGS || (tail.size > 0 && tailBytes >= TAIL_BYTES);
   }
 
-  private work(job: () => Promise<void>): void {
-    if (this.closing) return;
-    this.working = job()
+  /** Makes runs of tails that are long enough, then merges what should be merged. One job at a time. */
+  private tidy(): void {
+    if (this.working !== undefined || this.noRoom || this.closing) return;
+    const lane = this.lanes.findIndex((index) => this.isDue(index) || planMerge(index.runs) !== undefined);
+    if (lane < 0) return;
+    this.working = this.tidyLane(lane)
       .catch((error: Error) => {
         if (error instanceof StoreFullError) this.noRoom = true;
-        else if (!this.closing) this.onFatal(error);
+        else if (!this.closing) this.deps.onFatal(error);
       })
       .finally(() => {
         this.working = undefined;
-        this.lanes.forEach((_, lane) => {
-          this.tidy(lane);
-        });
+        this.tidy();
       });
+  }
+
+  private async tidyLane(lane: number): Promise<void> {
+    await this.makeRuns();
+    const merged = planMerge((this.lanes[lane] as LaneIndex).runs);
+    if (merged !== undefined) await this.mergeRuns(lane, merged);
+  }
+
+  /** A run of every tail that is long enough. */
+  private async makeRuns(): Promise<void> {
+    for (const [lane, index] of this.lanes.entries()) if (this.isDue(index) && !this.closing) await this.makeRun(lane, index);
   }
 
   private async makeRun(lane: number, index: LaneIndex): Promise<void> {
@@ -186,77 +185,54 @@ export class TopicIndex {
     const firstPlace = index.runs.at(-1)?.endPlace ?? 0;
     const endPlace = (postings.places[count - 1] as number) + 1;
     const share = count / index.tail.size;
-    const { pages, fences } = await this.indexer.call<SortedRun>({ kind: 'sort', postings } satisfies IndexRequest);
-    const run: Run = { id: this.nextRun++, lane, level: 0, firstPlace, endPlace, fences };
-    await this.write({ kind: 'run', run, pages, replaces: [] });
+    const id = this.nextRun++;
+    const fences = await this.deps.ask<Fences>({ kind: 'sort', run: id, postings });
+    const run: Run = { id, lane, level: 0, firstPlace, endPlace, fences };
+    await this.deps.write({ kind: 'run', run, replaces: [] });
     // A crash before this line leaves the run or not; either way the tail is what the log has after the newest run.
     index.runs = [...index.runs, run];
     index.tail.drop(count);
     index.tailBytes -= index.tailBytes * share;
   }
 
-  private async mergeRuns(lane: number, index: LaneIndex, merged: readonly Run[]): Promise<void> {
+  private async mergeRuns(lane: number, merged: readonly Run[]): Promise<void> {
+    const { ask, write } = this.deps;
+    const index = this.lanes[lane] as LaneIndex;
     const id = this.nextRun++;
-    // Until its row is written, what there is of it is litter: also if a full disk ends the merge.
-    this.litter.push(id);
-    const level = (merged[0] as Run).level + 1;
-    const fences: Float64Array[] = [];
-    let firstPage = 0;
-    await this.indexer.call({
-      kind: 'merge',
-      runs: merged.map((run) => ({ id: run.id, pages: run.fences.length })),
-    } satisfies IndexRequest);
-    for (;;) {
-      const part = await this.indexer.call<SortedRun>({ kind: 'next' } satisfies IndexRequest);
-      if (part.pages.length === 0) break;
-      if (this.closing) return;
-      await this.write({ kind: 'pages', run: id, firstPage, pages: part.pages });
-      firstPage += part.pages.length;
-      fences.push(part.fences);
-    }
-    const run: Run = {
-      id,
-      lane,
-      level,
-      firstPlace: (merged[0] as Run).firstPlace,
-      endPlace: (merged.at(-1) as Run).endPlace,
-      fences: concatDoubles(fences),
-    };
     const replaces = merged.map((old) => old.id);
-    await this.write({ kind: 'run', run, pages: [], replaces });
-    this.litter = this.litter.filter((litter) => litter !== id);
-    index.runs = index.runs.flatMap((old) => (old.id === replaces[0] ? [run] : replaces.includes(old.id) ? [] : [old]));
-    this.litter.push(...replaces);
-    await this.dropLitter();
-  }
-
-  private async dropLitter(): Promise<void> {
-    for (let run = this.litter[0]; run !== undefined && !this.closing; run = this.litter[0]) {
-      const more = (await this.write({ kind: 'litter', run })) as boolean;
-      if (!more) this.litter.shift();
+    await ask({ kind: 'merge', run: id, runs: replaces });
+    let fences: Fences | undefined;
+    while (fences === undefined) {
+      if (this.closing) return;
+      fences = await ask<Fences | undefined>({ kind: 'next' });
+      // A long merge does not keep the tail growing.
+      await this.makeRuns();
     }
+    const [oldest, newest] = [merged[0] as Run, merged.at(-1) as Run];
+    const run: Run = { id, lane, level: oldest.level + 1, firstPlace: oldest.firstPlace, endPlace: newest.endPlace, fences };
+    await write({ kind: 'run', run, replaces });
+    // A crash before this line leaves files that no row names: the next start drops them.
+    index.runs = index.runs.flatMap((old) => (old.id === replaces[0] ? [run] : replaces.includes(old.id) ? [] : [old]));
+    for (const old of replaces) {
+      this.open.get(old)?.close();
+      this.open.delete(old);
+    }
+    await ask({ kind: 'drop', runs: replaces });
   }
 }
 
 /** The postings of one entry: none if it is void. */
 export function postingsOf(salt: TopicSalt, entry: Pick<FullEntry, 'void' | 'sequence' | 'bundle'>): Postings {
   if (entry.void !== 0) return { keys: new Float64Array(), places: new Float64Array() };
-  const view = readBundle(entry.bundle);
-  const keys = new Float64Array(view.count);
-  const places = new Float64Array(view.count);
-  for (let index = 0; index < view.count; index++) {
-    keys[index] = topicKey(salt, messageBytes(view, index), 1);
-    places[index] = placeNumber({ sequence: entry.sequence, index });
-  }
-  return { keys, places };
+  const keys = keysOf(salt, entry.bundle);
+  const first = placeNumber({ sequence: entry.sequence, index: 0 });
+  return { keys, places: keys.map((_, index) => first + index) };
 }
 
-export function concatDoubles(parts: readonly Float64Array[]): Float64Array {
-  const whole = new Float64Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+/** The topic keys of a bundle's messages. */
+export function keysOf(salt: TopicSalt, bundle: Uint8Array): Float64Array {
+  const view = readBundle(bundle);
+  const keys = new Float64Array(view.count);
+  for (let index = 0; index < view.count; index++) keys[index] = topicKey(salt, bundle, (view.bounds[2 * index] as number) + 1);
+  return keys;
 }

@@ -1,8 +1,8 @@
 import { serveThread } from '../threads.js';
-import { type Body, type VerifierData, verifyBody } from '../verifier.js';
+import { type VerifierData, type VerifyAnswer, type VerifyCall, verifyBundles } from '../verifier.js';
 import { nativePrimitives } from './native.js';
 
-serveThread((data: VerifierData) => (bodies: readonly Body[]) => {
-  const verified = bodies.map((body) => verifyBody(body, data, nativePrimitives));
-  return { value: verified, transfer: bodies.map(({ buffer }) => buffer) };
+serveThread((data: VerifierData) => ({ buffer, bounds }: VerifyCall) => {
+  const findings = verifyBundles({ bytes: new Uint8Array(buffer), bounds }, data, nativePrimitives);
+  return { value: { ...findings, buffer } satisfies VerifyAnswer, transfer: [buffer, findings.hashes.buffer as ArrayBuffer] };
 });

@@ -1,0 +1,110 @@
+import {
+  closeSync,
+  fdatasyncSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { PAGE_POSTINGS, POSTING_BYTES, type Postings } from '../topics.js';
+
+/** Where the runs of a database's topic index are: a file each, because each is written once, read in pages, and dropped whole. */
+export const runFolder = (databasePath: string): string => `${databasePath}-topics`;
+
+const runPath = (folder: string, id: number): string => join(folder, `${id}.run`);
+
+const PAGE_BYTES = PAGE_POSTINGS * POSTING_BYTES;
+
+/** What was made or removed in a folder is so after a power cut, too. */
+export function syncFolder(folder: string): void {
+  const descriptor = openSync(folder, 'r');
+  fsyncSync(descriptor);
+  closeSync(descriptor);
+}
+
+/** A run being written, page by page. Half written it is litter: `removeStrayRuns` drops it at the next start. */
+export class RunWriter {
+  private readonly fences: number[] = [];
+  private readonly descriptor: number;
+
+  constructor(
+    private readonly folder: string,
+    private readonly id: number,
+  ) {
+    this.descriptor = openSync(runPath(folder, id), 'w');
+  }
+
+  /** Adds pages; every one but the run's last must be full. */
+  add(pages: readonly Postings[]): void {
+    const bytes = Buffer.concat(pages.map(encodePage));
+    for (let at = 0; at < bytes.length; ) at += writeSync(this.descriptor, bytes, at);
+    for (const { keys } of pages) this.fences.push(keys[0] as number);
+  }
+
+  /** Makes the run durable and returns the first key of each page. */
+  finish(): Float64Array<ArrayBuffer> {
+    fdatasyncSync(this.descriptor);
+    closeSync(this.descriptor);
+    syncFolder(this.folder);
+    return Float64Array.from(this.fences);
+  }
+
+  /** Ends without a run: what there is of it goes. */
+  abandon(): void {
+    closeSync(this.descriptor);
+    removeRun(this.folder, this.id);
+  }
+}
+
+/** An open run. */
+export class RunReader {
+  private readonly descriptor: number;
+  readonly pages: number;
+  private readonly bytes: number;
+
+  constructor(folder: string, id: number) {
+    this.descriptor = openSync(runPath(folder, id), 'r');
+    this.bytes = fstatSync(this.descriptor).size;
+    this.pages = Math.ceil(this.bytes / PAGE_BYTES);
+  }
+
+  page(number: number): Postings {
+    const length = Math.min(PAGE_BYTES, this.bytes - number * PAGE_BYTES);
+    const page = new Float64Array(length / 8);
+    const read = readSync(this.descriptor, page, 0, length, number * PAGE_BYTES);
+    if (read !== length) throw new Error(`a run of the topic index ends ${length - read} bytes too early`);
+    return { keys: page.subarray(0, page.length / 2), places: page.subarray(page.length / 2) };
+  }
+
+  close(): void {
+    closeSync(this.descriptor);
+  }
+}
+
+/** A page as bytes: all keys, then all places, 8 bytes each, in the order of the machine's bytes. */
+function encodePage({ keys, places }: Postings): Buffer {
+  const page = new Float64Array(2 * keys.length);
+  page.set(keys);
+  page.set(places, keys.length);
+  return Buffer.from(page.buffer);
+}
+
+export const removeRun = (folder: string, id: number): void => rmSync(runPath(folder, id), { force: true });
+
+/** Removes what a crash left: runs half written, or merged into others. */
+export function removeStrayRuns(folder: string, ids: ReadonlySet<number>): void {
+  for (const name of readdirSync(folder)) {
+    if (name.endsWith('.run') && !ids.has(Number.parseInt(name, 10))) rmSync(join(folder, name));
+  }
+}
+
+export function bytesOfRuns(folder: string): number {
+  let bytes = 0;
+  for (const name of readdirSync(folder)) bytes += statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0;
+  return bytes;
+}
