@@ -51,12 +51,12 @@ export function toHex(bytes: Uint8Array): Hex {
  * The bytes of a hex string.
  * @throws `code` if it is not `0x` hex, or not of `size` bytes where a size is given
  */
-export function fromHex(text: unknown, size?: number, code: ProtocolCode = 'value.malformed', at = 'value'): Uint8Array {
+export function fromHex(text: unknown, size?: number, code: ProtocolCode = 'value.malformed', at: Place = 'value'): Uint8Array {
   if (typeof text !== 'string' || text.length % 2 !== 0 || !HEX.test(text)) {
-    throw new ProtocolError(code, `${at}: expected 0x and an even number of hex digits`, { at });
+    throw wrong(code, at, 'expected 0x and an even number of hex digits');
   }
   if (size !== undefined && text.length !== 2 + 2 * size) {
-    throw new ProtocolError(code, `${at}: expected ${size} bytes, got ${(text.length - 2) / 2}`, { at });
+    throw wrong(code, at, `expected ${size} bytes, got ${(text.length - 2) / 2}`);
   }
   const bytes = new Uint8Array(text.length / 2 - 1);
   for (let at = 0, digit = 2; at < bytes.length; at++, digit += 2) {
@@ -69,9 +69,9 @@ export function fromHex(text: unknown, size?: number, code: ProtocolCode = 'valu
  * The same hex in lower case.
  * @throws `code` if it is not `0x` hex of `size` bytes
  */
-export function normalizeHex(text: unknown, size: number, code: ProtocolCode = 'value.malformed', at = 'value'): Hex {
+export function normalizeHex(text: unknown, size: number, code: ProtocolCode = 'value.malformed', at: Place = 'value'): Hex {
   if (typeof text !== 'string' || text.length !== 2 + 2 * size || !HEX.test(text)) {
-    throw new ProtocolError(code, `${at}: expected 0x and ${2 * size} hex digits`, { at });
+    throw wrong(code, at, `expected 0x and ${2 * size} hex digits`);
   }
   return lowerHex(text as Hex);
 }
@@ -102,8 +102,8 @@ const DIGIT_VALUES: Uint8Array = /* @__PURE__ */ (() => {
  * `atob`: V8 overflows its stack on the obvious expression over 16 MB, and nothing but the result is allocated here.
  * @throws `code` otherwise
  */
-export function fromBase64(text: unknown, code: ProtocolCode = 'value.malformed', at = 'value'): Uint8Array {
-  const fail = () => new ProtocolError(code, `${at}: expected standard base64 with padding`, { at });
+export function fromBase64(text: unknown, code: ProtocolCode = 'value.malformed', at: Place = 'value'): Uint8Array {
+  const fail = () => wrong(code, at, 'expected standard base64 with padding');
   if (typeof text !== 'string' || text.length % 4 !== 0) throw fail();
   const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0;
   const bytes = new Uint8Array((text.length / 4) * 3 - padding);
@@ -159,7 +159,7 @@ export function uintBytes(
   value: bigint | number,
   size: number,
   code: ProtocolCode = 'value.malformed',
-  at = 'value',
+  at: Place = 'value',
 ): Uint8Array {
   return putUint(new Uint8Array(size), value, size, code, at);
 }
@@ -186,7 +186,7 @@ function putUint(
   value: bigint | number,
   size: number,
   code: ProtocolCode = 'value.malformed',
-  at = 'value',
+  at: Place = 'value',
 ): Uint8Array {
   const isWhole = typeof value === 'bigint' || Number.isSafeInteger(value);
   // Nearly all are small, and numbers are several times as fast as bigints.
@@ -199,7 +199,7 @@ function putUint(
     return bytes;
   }
   if (!isWhole || value < 0 || BigInt(value) >> BigInt(8 * size) !== 0n) {
-    throw new ProtocolError(code, `${at}: expected an unsigned integer of ${8 * size} bits, got ${value}`, { at });
+    throw wrong(code, at, `expected an unsigned integer of ${8 * size} bits, got ${value}`);
   }
   let rest = BigInt(value);
   for (let index = bytes.length - 1; rest > 0n; index--) {
@@ -216,32 +216,43 @@ export const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer
  * A decimal string as an unsigned integer: no sign, no leading zero, below 2^bits (PROTOCOL.md §11).
  * @throws `code` otherwise
  */
-export function parseUint(text: unknown, bits: 64 | 128, code: ProtocolCode = 'value.malformed', at = 'value'): bigint {
+export function parseUint(text: unknown, bits: 64 | 128, code: ProtocolCode = 'value.malformed', at: Place = 'value'): bigint {
   if (typeof text === 'string' && /^(?:0|[1-9][0-9]{0,38})$/.test(text)) {
     const value = BigInt(text);
     if (value >> BigInt(bits) === 0n) return value;
   }
-  throw new ProtocolError(code, `${at}: expected a decimal string below 2^${bits}, without sign or leading zero`, { at });
+  throw wrong(code, at, `expected a decimal string below 2^${bits}, without sign or leading zero`);
 }
+
+/** Where a value stands, for an error's message. A reader puts its path together only when it is asked for it. */
+type Place = string | Reader;
+
+const wrong = (code: ProtocolCode, at: Place, detail: string) => new ProtocolError(code, `${at}: ${detail}`, { at: String(at) });
 
 /** Reads values that came from outside (JSON) with a path in every error: `bundle.messages[3].topic: expected …`. */
 export class Reader {
   constructor(
     private readonly value: unknown,
     private readonly code: ProtocolCode,
-    private readonly at: string,
+    private readonly name: string | number,
+    private readonly parent?: Reader,
   ) {}
 
+  /** The path. Made for errors only: to make it for every field was half of what reading a proof cost. */
+  toString(): string {
+    if (this.parent === undefined) return String(this.name);
+    return `${this.parent}${typeof this.name === 'number' ? `[${this.name}]` : `.${this.name}`}`;
+  }
+
   private fail(expected: string): ProtocolError {
-    return new ProtocolError(this.code, `${this.at}: expected ${expected}`, { at: this.at });
+    return wrong(this.code, this, `expected ${expected}`);
   }
 
   field(name: string): Reader {
     const { value } = this;
     if (typeof value !== 'object' || value === null || Array.isArray(value)) throw this.fail('an object');
-    if (!Object.hasOwn(value, name))
-      throw new ProtocolError(this.code, `${this.at}.${name}: missing`, { at: `${this.at}.${name}` });
-    return new Reader((value as Record<string, unknown>)[name], this.code, `${this.at}.${name}`);
+    if (!Object.hasOwn(value, name)) throw wrong(this.code, `${this}.${name}`, 'missing');
+    return new Reader((value as Record<string, unknown>)[name], this.code, name, this);
   }
 
   /** True if there is such a field: its own, not one that every object inherits. */
@@ -252,27 +263,30 @@ export class Reader {
   items(maxItems: number): Reader[] {
     if (!Array.isArray(this.value)) throw this.fail('an array');
     if (this.value.length > maxItems) throw this.fail(`at most ${maxItems} items, got ${this.value.length}`);
-    return this.value.map((item, index) => new Reader(item, this.code, `${this.at}[${index}]`));
+    return this.value.map((item, index) => new Reader(item, this.code, index, this));
   }
 
   hex(size: number): Hex {
-    return normalizeHex(this.value, size, this.code, this.at);
+    return normalizeHex(this.value, size, this.code, this);
   }
 
   /** Hex of any size: for what is judged later, such as a signature. */
   anyHex(maxBytes: number): Hex {
-    const bytes = fromHex(this.value, undefined, this.code, this.at);
-    if (bytes.length > maxBytes) throw this.fail(`at most ${maxBytes} bytes`);
-    return toHex(bytes);
+    const text = this.value;
+    if (typeof text !== 'string' || text.length % 2 !== 0 || !HEX.test(text)) {
+      throw this.fail('0x and an even number of hex digits');
+    }
+    if (text.length > 2 + 2 * maxBytes) throw this.fail(`at most ${maxBytes} bytes`);
+    return lowerHex(text as Hex);
   }
 
   base64(): Uint8Array {
-    return fromBase64(this.value, this.code, this.at);
+    return fromBase64(this.value, this.code, this);
   }
 
   /** A decimal string. */
   uint(bits: 64 | 128): bigint {
-    return parseUint(this.value, bits, this.code, this.at);
+    return parseUint(this.value, bits, this.code, this);
   }
 
   /** A JSON number: whole, 0 to `max`. */

@@ -7,3 +7,4 @@ export * from './proof.js';
 export * from './receipt.js';
 export * from './signature.js';
 export * from './tree.js';
+export { VerifiedBundles } from './verified.js';

@@ -38,6 +38,7 @@ import {
   receiptProofFromJson,
   receiptProofToJson,
   toHex,
+  VerifiedBundles,
   verifyMessageProof,
   verifyReceiptProof,
   ZERO_HASH,
@@ -78,7 +79,7 @@ function refusal(run: () => unknown, name = 'it'): ProtocolError {
 
 describe.each(logs)('an honest log of lane $batches.0.header.lane', (log) => {
   test('every message: proof and receipt proof hold, as values and through JSON, and say what was sent', () => {
-    const cache = new Set<Hex>();
+    const cache = new VerifiedBundles();
     for (const position of positionsOf(log)) {
       const entry = entryAt(position);
       const proof = proofAt(log, position);
@@ -330,7 +331,7 @@ describe('verifiedBundles', () => {
   const honest = proofAt(log, position);
 
   test('saves the second recovery of a bundle, and only that', () => {
-    const cache = new Set<Hex>();
+    const cache = new VerifiedBundles();
     let recoveries = 0;
     const recover = (): undefined => {
       recoveries++;
@@ -344,22 +345,112 @@ describe('verifiedBundles', () => {
   });
 
   test('is never poisoned: corrupted proofs are refused with it and add nothing false to it', () => {
-    const cache = new Set<Hex>();
-    const honestHashes = new Set(log.batches.flatMap(({ entries }) => entries.map((entry) => entry.bundleHash)));
+    const cache = new VerifiedBundles();
     for (let round = 0; round < 2; round++) {
       for (const { name, value } of corruptions(parsed(proofToJson(honest)))) {
         const accepted = () =>
           verifyMessageProof(proofFromJson(value), viewOf(log), honest.batchHash, { verifiedBundles: cache });
         expect(refusal(accepted, name).code, name).toMatch(/^proof/);
       }
-      for (const known of cache) expect(honestHashes).toContain(known);
-      // The second round has the honest bundle in the cache from the start.
+      // Corruptions of what comes after the signature leave the honest bundle in it, and nothing else.
+      expect(cache.size).toBe(1);
+      expect(cache.find(log.domain, honest.bundle)?.bundleHash).toBe(entryAt(position).bundleHash);
+      // The second round knows the honest bundle's place from the start, too.
       verifyMessageProof(honest, viewOf(log), honest.batchHash, { verifiedBundles: cache });
     }
   });
 
+  test('warm with every proof of a log: every message holds again, every corruption of any is refused as without it', () => {
+    const random = makeLog(6, [5, 9]);
+    const cache = new VerifiedBundles();
+    const all = positionsOf(random);
+    const check = (proof: MessageProof, { batch }: Position, verifiedBundles?: VerifiedBundles) =>
+      verifyMessageProof(proof, viewOf(random), batch.hash, { verifiedBundles });
+    const says = all.map((one) => check(proofAt(random, one), one, cache));
+    expect(cache.size).toBe(14);
+    for (const [at, one] of all.entries()) {
+      expect(check(proofAt(random, one), one, cache)).toEqual(says[at]);
+      expect(check(proofAt(random, one), one)).toEqual(says[at]);
+    }
+    // Of bundles of several messages, first and last: their paths differ, all else they share.
+    const shared = all.filter((one) => entryAt(one).view.count > 3);
+    expect(shared.length).toBeGreaterThan(4);
+    for (const one of [shared[0] as Position, shared.at(-1) as Position]) {
+      for (const { name, value } of corruptions(parsed(proofToJson(proofAt(random, one))))) {
+        const judge = (known?: VerifiedBundles) => refusal(() => check(proofFromJson(value), one, known), name);
+        const cold = judge();
+        const warm = judge(cache);
+        expect([warm.code, warm.facts], name).toEqual([cold.code, cold.facts]);
+      }
+      expect(check(proofAt(random, one), one, cache)).toEqual(check(proofAt(random, one), one));
+    }
+  });
+
+  test('parts of two proofs that it knows never make a third, whatever the L1 holds', () => {
+    const random = makeLog(7, [4, 4]);
+    const cache = new VerifiedBundles();
+    const all = positionsOf(random).map((one) => ({ hash: one.batch.hash, proof: proofAt(random, one) }));
+    const check = (proof: MessageProof, committed: Hex) =>
+      verifyMessageProof(proof, viewOf(random), committed, { verifiedBundles: cache });
+    for (const { hash, proof } of all) check(proof, hash);
+    const differ = (a: unknown, b: unknown) => JSON.stringify(a, text) !== JSON.stringify(b, text);
+    const text = (_: string, value: unknown) => (typeof value === 'bigint' ? String(value) : value);
+    for (const { hash, proof } of all.slice(0, 12)) {
+      for (const { hash: otherHash, proof: other } of all) {
+        for (const field of Object.keys(proof) as (keyof MessageProof)[]) {
+          if (differ(proof[field], other[field])) refusal(() => check({ ...proof, [field]: other[field] }, hash), field);
+        }
+        for (const part of ['bundle', 'header'] as const) {
+          for (const field of Object.keys(proof[part])) {
+            const mixed = { ...proof[part], [field]: other[part][field as never] };
+            if (differ(mixed, proof[part])) refusal(() => check({ ...proof, [part]: mixed }, hash), `${part}.${field}`);
+          }
+        }
+        if (otherHash !== hash) expect(refusal(() => check(proof, otherHash)).facts.step).toBe('slot');
+      }
+      expect(refusal(() => check(proof, ZERO_HASH)).facts.step).toBe('slot');
+      check(proof, hash);
+    }
+  });
+
+  test('knows a bundle for one chain and one contract only', () => {
+    const cache = new VerifiedBundles();
+    verifyMessageProof(honest, viewOf(log), honest.batchHash, { verifiedBundles: cache });
+    for (const other of [{ chainId: 1n }, { settlement: `0x${'11'.repeat(20)}` as Hex }]) {
+      const view = { ...viewOf(log), ...other };
+      const error = refusal(() =>
+        verifyMessageProof({ ...honest, ...other }, view, honest.batchHash, { verifiedBundles: cache }),
+      );
+      expect(error.facts.step).toBe('signature');
+    }
+  });
+
+  test('what is done to a proof afterwards changes nothing in it', () => {
+    const cache = new VerifiedBundles();
+    const mine = structuredClone(honest) as { -readonly [K in keyof MessageProof]: MessageProof[K] };
+    verifyMessageProof(mine, viewOf(log), honest.batchHash, { verifiedBundles: cache });
+    Object.assign(mine.header, { timestamp: mine.header.timestamp - 1n });
+    Object.assign(mine.bundlePath, [`0x${'00'.repeat(32)}`]);
+    Object.assign(mine.bundle, { expiry: mine.bundle.expiry + 1n });
+    for (const part of ['header', 'bundlePath', 'bundle'] as const) {
+      const changed = { ...honest, [part]: mine[part] };
+      refusal(() => verifyMessageProof(changed, viewOf(log), honest.batchHash, { verifiedBundles: cache }), part);
+    }
+    verifyMessageProof(honest, viewOf(log), honest.batchHash, { verifiedBundles: cache });
+  });
+
+  test('forgets the bundle that was added first when it is full', () => {
+    const cache = new VerifiedBundles({ maxBundles: 2 });
+    const one = log.batches[0]?.entries.map((_, bundleIndex) =>
+      proofAt(log, { ...position, bundleIndex, messageIndex: 0 }),
+    ) as MessageProof[];
+    for (const proof of one) verifyMessageProof(proof, viewOf(log), proof.batchHash, { verifiedBundles: cache });
+    expect(cache.size).toBe(2);
+    expect(one.map(({ bundle }) => cache.find(log.domain, bundle) !== undefined)).toEqual([false, true, true]);
+  });
+
   test('a signature in another form is another bundle, and not in it', () => {
-    const cache = new Set<Hex>();
+    const cache = new VerifiedBundles();
     verifyMessageProof(honest, viewOf(log), honest.batchHash, { verifiedBundles: cache });
     const bundle = { ...honest.bundle, signature: highS(honest.bundle.signature) };
     const error = refusal(() =>
