@@ -11,6 +11,11 @@ export class Histogram {
     return this.total;
   }
 
+  /** The largest one, exactly; NaN if there are none. */
+  get max(): number {
+    return this.total === 0 ? Number.NaN : this.largest / 1_000;
+  }
+
   record(ms: number): void {
     const us = Math.max(1, Math.round(ms * 1_000));
     this.counts[bucketOf(us)] = (this.counts[bucketOf(us)] ?? 0) + 1;

@@ -56,21 +56,23 @@ export class Harness implements Bench {
           fail = reject;
         });
         broken.catch(() => {});
-        let expected = 0;
-        const watch = () =>
+        // An end that was expected since the watch began fails nothing.
+        let watches = 0;
+        const watch = () => {
+          const own = ++watches;
           void network.broken().then((end) => {
-            if (expected === 0) fail(new Failure(end, `more in ${folder.file('log.jsonl')}`));
+            if (own === watches) fail(new Failure(end, `more in ${folder.file('log.jsonl')}`));
           });
+        };
         watch();
         const stage: Stage = {
           network,
           data: folder.file('sequencer'),
           expectEnd: async (stop) => {
-            expected++;
+            watches++;
             try {
               return await stop();
             } finally {
-              expected--;
               if (network.sequencer?.exit === undefined) watch();
             }
           },
@@ -84,7 +86,11 @@ export class Harness implements Bench {
     });
   }
 
-  async inProcess<Result>(script: URL, plan: unknown): Promise<Result> {
+  async inProcess<Result>(
+    script: URL,
+    plan: unknown,
+    onProgress: (what: string, done: number, total: number) => void = (what, done, total) => this.show(what, done, total),
+  ): Promise<Result> {
     this.signal.throwIfAborted();
     const path = fileURLToPath(script);
     const child = spawn(process.execPath, ['--import', 'tsx', path, JSON.stringify(plan)], {
@@ -97,7 +103,7 @@ export class Harness implements Bench {
     createInterface({ input: child.stdout }).on('line', (text) => {
       const line = JSON.parse(text) as ProcessLine<Result>;
       if ('result' in line) result = line.result;
-      else this.show(line.progress, line.done, line.total);
+      else onProgress(line.progress, line.done, line.total);
     });
     createInterface({ input: child.stderr }).on('line', (line) => {
       errors.push(line);

@@ -53,9 +53,14 @@ export interface Bench {
   withNetwork<T>(options: BenchNetworkOptions, use: (stage: Stage) => Promise<T>): Promise<T>;
   /**
    * Runs a TypeScript file as a process of its own, so that its work is not that of whoever is measured. `plan` is its first
-   * argument as JSON; it answers on stdout in `ProcessLine`s, the last one its result.
+   * argument as JSON; it answers on stdout in `ProcessLine`s, the last one its result. Its progress is shown, unless
+   * `onProgress` takes it.
    */
-  inProcess<Result>(script: URL, plan: unknown): Promise<Result>;
+  inProcess<Result>(
+    script: URL,
+    plan: unknown,
+    onProgress?: (what: string, done: number, total: number) => void,
+  ): Promise<Result>;
 }
 
 export type BenchNetworkOptions = Omit<NetworkOptions, 'folder'>;

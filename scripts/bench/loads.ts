@@ -1,0 +1,161 @@
+import { readdirSync, statfsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { Failure, formatBytes, formatCount, plural } from '../terminal.js';
+import type { LoadPlan, LoadResult, PhaseResult } from './load-plan.js';
+import type { Bench, BenchSettings, Row, Stage } from './scenario.js';
+
+/** What a load is made of, unless flags say otherwise. */
+export interface Shape {
+  readonly senders: number;
+  readonly bundle: number;
+  readonly payload: number;
+}
+
+export const BUNDLES: Shape = { senders: 16, bundle: 256, payload: 256 };
+export const SINGLES: Shape = { senders: 64, bundle: 1, payload: 256 };
+
+export const TOPICS = 20_000;
+/** In an open loop, so that it is not a sender's own order that makes its next bundle wait. */
+export const OPEN_SENDERS = 256;
+export const WATCHERS = 16;
+const LOAD = new URL('load.ts', import.meta.url);
+/** Type byte and topic, beside the payload (PROTOCOL.md §3). */
+const MESSAGE_HEAD_BYTES = 33;
+const LENGTH_BYTES = 4;
+
+export const shapeOf = (settings: BenchSettings, own: Shape): Shape => ({
+  senders: settings.senders ?? own.senders,
+  bundle: settings.bundle ?? own.bundle,
+  payload: settings.payload ?? own.payload,
+});
+
+/** Milliseconds of load that warm both sides up; they are not measured. */
+export const warmUp = ({ quick }: BenchSettings, senders: number) =>
+  ({ kind: 'closed', name: 'warming up', seconds: quick ? 0.5 : 1.5, senders }) as const;
+
+/** Batches are sealed and mined more often where all has to be over soon: what is waited for at the end is the L1. */
+export const networkOptions = ({ quick }: BenchSettings) => ({ blockTime: quick ? 0.25 : 1 });
+
+/** Runs load against a network, in a process of its own. */
+export function runLoad(
+  bench: Bench,
+  { network }: Stage,
+  shape: Shape,
+  rest: Pick<LoadPlan, 'phases'> & Partial<LoadPlan>,
+  onProgress?: (what: string, done: number, total: number) => void,
+): Promise<LoadResult> {
+  const plan: LoadPlan = {
+    url: network.url,
+    pid: network.sequencer?.pid ?? 0,
+    network: { l1Url: network.l1Url, chainId: network.chainId, settlement: network.settlement, laneCount: 1 },
+    bundle: shape.bundle,
+    payload: shape.payload,
+    topics: TOPICS,
+    sample: bench.settings.sample,
+    ...rest,
+  };
+  return bench.inProcess<LoadResult>(LOAD, plan, onProgress);
+}
+
+/** @throws Error if the load process did not run it */
+export function phaseOf(result: Pick<LoadResult, 'phases'>, name: string): PhaseResult {
+  const phase = result.phases.find((one) => one.name === name);
+  if (phase === undefined) throw new Error(`the load process ran no phase ${name}`);
+  return phase;
+}
+
+export function folderBytes(folder: string): number {
+  let total = 0;
+  for (const entry of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
+    const stats = statSync(join(folder, entry), { throwIfNoEntry: false });
+    if (stats?.isFile()) total += stats.size;
+  }
+  return total;
+}
+
+/**
+ * Bytes on disk for each message beyond its encoding and its length: stops the network, so that everything that the sequencer
+ * still had in its write-ahead log is where it stays.
+ */
+export async function diskOverhead(stage: Stage, messages: number, payload: number): Promise<number> {
+  await stage.expectEnd(() => stage.network.stop());
+  const encoded = MESSAGE_HEAD_BYTES + payload + LENGTH_BYTES;
+  return Math.round((folderBytes(stage.data) / messages - encoded) * 10) / 10;
+}
+
+/** What became of everything acknowledged, for the line of JSON. */
+export const verdictJson = ({ acknowledged, lost, unprovable, doubled, sampled, batches }: LoadResult) => ({
+  acknowledged,
+  lost,
+  unprovable,
+  doubled,
+  provenOneByOne: sampled,
+  batches,
+});
+
+/** Kept: nothing lost, doubled or unprovable; every event of the watched streams came; no refusal but 503 with Retry-After. */
+export const isKept = ({ lost, unprovable, doubled, phases, proofs }: LoadResult): boolean =>
+  lost === 0 &&
+  unprovable === 0 &&
+  doubled === 0 &&
+  (proofs?.failed ?? 0) === 0 &&
+  phases.every(({ unseen, rude }) => unseen === 0 && rude === 0);
+
+/** Rows that every load has. */
+export const verdictRows = ({ acknowledged, lost, unprovable }: LoadResult): Row[] => [
+  {
+    figure: 'lost or unprovable',
+    value: lost + unprovable,
+    unit: 'messages',
+    beside: { what: 'acknowledged', value: acknowledged },
+  },
+];
+
+/** The longest stall of the server's event loop over some phases; NaN if it did not tell. */
+export const worstStall = (phases: readonly PhaseResult[]): number =>
+  Math.max(...phases.map(({ server }) => server.stallMs ?? Number.NaN));
+
+/** What a reader needs beside the figures of a load. */
+export function loadNotes(result: LoadResult, shape: Shape): string[] {
+  const refused = new Map<string, number>();
+  for (const phase of result.phases)
+    for (const [why, times] of Object.entries(phase.refused)) refused.set(why, (refused.get(why) ?? 0) + times);
+  const late = result.phases.reduce((sum, { signedLate, name }) => sum + (name === 'warming up' ? 0 : signedLate), 0);
+  const closed = result.phases.filter(({ accept }) => accept === undefined).at(-1);
+  return [
+    `${plural(shape.senders, 'sender')}, ${plural(shape.bundle, 'message')} of ${shape.payload} bytes a bundle; ` +
+      `all ${formatCount(result.acknowledged)} acknowledged messages were found in the batch files and held against the L1, ` +
+      `${formatCount(result.sampled)} were proven one by one`,
+    ...(closed === undefined
+      ? []
+      : [
+          `at the maximum the load process used ${percent(closed.generatorCpu)} of a core` +
+            (closed.server.cpu === undefined ? '' : `, the sequencer ${percent(closed.server.cpu)}`),
+        ]),
+    ...[...refused].map(([why, times]) => `sent again after ${why}: ${plural(times, 'bundle')}`),
+    ...(late > 0 ? [`${plural(late, 'bundle')} had to be signed while the load ran`] : []),
+    ...result.complaints,
+  ];
+}
+
+export const percent = (share: number): string => `${Math.round(100 * share)} %`;
+
+/** @throws Failure unless the disk has room for it, and twice the write-ahead log */
+export function requireRoom({ parent }: BenchSettings, bytes: number): void {
+  const { bavail, bsize } = statfsSync(parent);
+  if (bavail * bsize < bytes)
+    throw new Failure(
+      `${parent} has room for ${formatBytes(bavail * bsize)}, this needs ${formatBytes(bytes)}`,
+      'choose another disk with --data, or less with --seconds or --prefill',
+    );
+}
+
+/** What so many messages take on disk, generously: their bytes, what is stored beside them, and the L1's copy of nothing. */
+export const roomFor = (messages: number, payload: number): number =>
+  Math.ceil(messages * (MESSAGE_HEAD_BYTES + payload + LENGTH_BYTES + 100)) + 1e9;
+
+/** The maximum that this run has found for bundles, if it has. */
+export function knownMaximum(bench: Bench): number | undefined {
+  const value = bench.results.get('bundled')?.json.messagesPerSecond;
+  return typeof value === 'number' ? value : undefined;
+}
