@@ -10,6 +10,7 @@ import {
   type Recover,
   receiptProofFromJson,
   recoverWithNoble,
+  VerifiedBundles,
   verifyMessageProof,
   verifyReceiptProof,
   ZERO_HASH,
@@ -91,8 +92,10 @@ const MAX_REMEMBERED = 8_192;
 /**
  * Signatures that were recovered before: the messages of one bundle share one, the receipts of one commit group another, and
  * a recovery in JavaScript costs a millisecond. Bounded; a cache of a pure function, so it cannot make a false thing true.
+ * With it, bundles that were verified before, whose next message then costs no more than its own path.
  */
 export class Recoveries {
+  readonly verifiedBundles = new VerifiedBundles();
   readonly #known = new Map<string, Uint8Array | undefined>();
   readonly #recover: Recover;
 
@@ -134,7 +137,7 @@ export async function verifyProof(
 ): Promise<Verification> {
   const steps: VerifiedStep[] = [];
   const onStep = (step: ProofStep) => steps.push({ step, held: true, meaning: MEANINGS[step] });
-  const options = { recover: recoveries.recover, onStep };
+  const options = { recover: recoveries.recover, verifiedBundles: recoveries.verifiedBundles, onStep };
   const { expiry } = proof.bundle;
   if (isReceiptProof(proof)) {
     const { receipt } = proof;
@@ -160,7 +163,8 @@ export function verifySealed(proof: MessageProof, l1: L1, recoveries = new Recov
   const onStep = (step: ProofStep) => {
     if (step !== 'slot') steps.push({ step, held: true, meaning: MEANINGS[step] });
   };
-  const proven = verifyMessageProof(proof, l1.view, proof.batchHash, { recover: recoveries.recover, onStep });
+  const { recover, verifiedBundles } = recoveries;
+  const proven = verifyMessageProof(proof, l1.view, proof.batchHash, { recover, verifiedBundles, onStep });
   const { number, timestamp } = proof.header;
   const batch = { number, hash: proof.batchHash, timestamp, commitment: undefined };
   return { ...proven, rung: 'sealed', steps, expiry: proof.bundle.expiry, batch };
