@@ -257,6 +257,25 @@ test('a stream: the past, then live, without gap or repetition while writers wri
   await expect.poll(() => it.live.size).toBe(0);
 });
 
+test('forty streams of four topics, more than can be woken each time: every message exactly once, in order', async () => {
+  const { it, url } = await serve();
+  const topics = Array.from({ length: 4 }, (_, at) => topicOf(`shared ${at}`));
+  const [BUNDLES, EACH] = [100, 2];
+  const streams = await Promise.all(
+    Array.from({ length: 40 }, (_, at) => fetch(`${url}/v1/topics/${topics[at % topics.length]}/stream?after=latest`)),
+  );
+  const reading = streams.map((stream) => take(eventsOf(stream), BUNDLES * EACH));
+  for (let bundle = 0; bundle < BUNDLES; bundle++) {
+    const messages = Array.from({ length: EACH }, (_, at) =>
+      topics.map((topic) => message(topic, `${bundle * EACH + at}`)),
+    ).flat();
+    await it.submit(alice.sign({ nonce: BigInt(bundle * messages.length), messages }));
+  }
+  const expected = Array.from({ length: BUNDLES * EACH }, (_, at) => `${at}`);
+  for (const events of await Promise.all(reading)) expect(texts(events)).toEqual(expected);
+  await expect.poll(() => it.live.size).toBe(0);
+});
+
 test('a stream is resumed from Last-Event-ID, which wins over after', async () => {
   const { it, url } = await serve();
   for (let nonce = 0n; nonce < 10n; nonce++)
