@@ -3,9 +3,10 @@ import { cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { Harness } from './bench/harness.js';
 import { SCENARIOS } from './bench/registry.js';
+import { figureText } from './bench/report.js';
 import type { BenchSettings, Outcome } from './bench/scenario.js';
 import { readFlags, readNumber } from './settings.js';
-import { Failure, formatCount, Progress, paint, print, runCommand, say, table } from './terminal.js';
+import { Failure, Progress, paint, print, runCommand, say, table } from './terminal.js';
 
 const HELP = `
 npm run bench: what this machine does, each figure beside the limit that was measured in the same run. Each scenario has
@@ -148,15 +149,13 @@ function report(
   );
 }
 
-/** Four digits that matter. */
-const figureText = (value: number): string =>
-  Number.isNaN(value) ? '-' : Math.abs(value) >= 100 ? formatCount(value) : String(Number(value.toPrecision(3)));
-
 /** The line of `--json`. */
 function summary(results: ReadonlyMap<string, Outcome>, settings: BenchSettings, syncMs: number, seconds: number) {
   const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
   return {
     ...Object.fromEntries([...results].map(([name, { json }]) => [name, json])),
+    figures: [...results].flatMap(([scenario, { rows }]) => rows.map((row) => ({ scenario, ...row }))),
+    command: ['npm run bench', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])].join(' '),
     machine: { cpu: cpus()[0]?.model.trim(), cores: cpus().length, memoryBytes: totalmem(), node: process.version },
     date: new Date().toISOString(),
     version,
