@@ -5,16 +5,28 @@ export interface Scale {
   readonly max: number;
 }
 
-/** A scale that holds all values and ends on ticks. A linear one starts at 0; a logarithmic one has positive values only. */
+const FACTORS = [1, 2, 5];
+
+/** 1, 2 and 5 times the powers of ten from `low`'s to the one above `high`'s, in order. */
+function roundValues(low: number, high: number): number[] {
+  const first = Math.floor(Math.log10(low));
+  const last = Math.floor(Math.log10(high)) + 1;
+  return Array.from({ length: last - first + 1 }, (_, power) => FACTORS.map((one) => Number(`${one}e${first + power}`))).flat();
+}
+
+/**
+ * A scale that holds all values and ends on round ones: 1, 2 or 5 times a power of ten, or of a linear one's ticks. A linear
+ * one starts at 0; a logarithmic one has positive values only.
+ */
 export function scaleFor(kind: Scale['kind'], values: readonly number[]): Scale {
   if (values.length === 0) throw new RangeError('an axis needs at least one value');
   const low = Math.min(...values);
   const high = Math.max(...values);
   if (kind === 'log') {
     if (!(low > 0)) throw new RangeError(`a logarithmic axis cannot show ${low}`);
-    const min = 10 ** Math.floor(Math.log10(low));
-    const max = 10 ** Math.ceil(Math.log10(high));
-    return { kind, min, max: max > min ? max : min * 10 };
+    const ends = roundValues(low, high);
+    const min = ends.findLast((one) => one <= low) ?? low;
+    return { kind, min, max: ends.find((one) => one >= high && one > min) ?? high };
   }
   if (low < 0) throw new RangeError(`a linear axis starts at 0 and cannot show ${low}`);
   const span = high === 0 ? 1 : high;
@@ -36,23 +48,14 @@ function linearStep(span: number): number {
 }
 
 /** What an axis names: round values; of a logarithmic one its powers of ten, or, over less than two of them, also 2 and 5 times. */
-export function ticks(scale: Scale): number[] {
-  const { kind, min, max } = scale;
+export function ticks({ kind, min, max }: Scale): number[] {
   if (kind === 'linear') {
     const step = linearStep(max - min);
     const count = Math.round((max - min) / step);
     return Array.from({ length: count + 1 }, (_, at) => Number((min + at * step).toPrecision(12)));
   }
-  const decades = Math.round(Math.log10(max / min));
-  const factors = decades < 2 ? [1, 2, 5] : [1];
-  const named: number[] = [];
-  for (let at = 0; at <= decades; at++) {
-    for (const factor of factors) {
-      const value = Number((min * 10 ** at * factor).toPrecision(12));
-      if (value <= max * 1.000_001) named.push(value);
-    }
-  }
-  return named;
+  const within = roundValues(min, max).filter((one) => one >= min && one <= max);
+  return max / min < 100 ? within : within.filter((one) => Number.isInteger(Math.log10(one)));
 }
 
 /** One set of points. */
@@ -74,9 +77,9 @@ export interface Plot {
 }
 
 const WIDTH = 760;
-const HEIGHT = 460;
+const HEIGHT = 480;
 /** The field of the points, inside the picture. */
-export const FIELD = { left: 84, right: WIDTH - 24, top: 104, bottom: HEIGHT - 60 };
+export const FIELD = { left: 84, right: WIDTH - 24, top: 118, bottom: HEIGHT - 60 };
 
 // Without a background of its own a picture shows the page's: these can be read on white and on GitHub's dark grey.
 const INK = '#768390';
@@ -128,6 +131,7 @@ export function drawPlot(plot: Plot): string {
   text({ x: 22, y: middle }, plot.y.label, ` text-anchor="middle" transform="rotate(-90 22 ${at(middle)})"`);
 
   let legendX = left;
+  let legendY = 72;
   for (const [index, { name, points: own, style }] of plot.series.entries()) {
     const colour = COLOURS[index % COLOURS.length];
     const path = own.map((point, nth) => `${nth === 0 ? 'M' : 'L'}${at(toX(point.x))} ${at(toY(point.y))}`).join('');
@@ -142,11 +146,16 @@ export function drawPlot(plot: Plot): string {
         lines.push(`<circle cx="${at(toX(point.x))}" cy="${at(toY(point.y))}" r="${radius}" ${fill}>${says}</circle>`);
       }
     }
-    if (style === 'marks') lines.push(`<circle cx="${at(legendX + 11)}" cy="75" r="6" ${fill}/>`);
-    else lines.push(`<path d="M${at(legendX)} 75h22" stroke="${colour}" stroke-width="2"${dash}/>`);
-    text({ x: legendX + 29, y: 79 }, name);
-    // As wide as such letters are at most.
-    legendX += 29 + name.length * 6.6 + 22;
+    // As wide as such letters are; what does not fit stands in a second row.
+    const width = 29 + name.length * 6.6;
+    if (legendX > left && legendX + width > right) {
+      legendX = left;
+      legendY += 22;
+    }
+    if (style === 'marks') lines.push(`<circle cx="${at(legendX + 11)}" cy="${legendY}" r="6" ${fill}/>`);
+    else lines.push(`<path d="M${at(legendX)} ${legendY}h22" stroke="${colour}" stroke-width="2"${dash}/>`);
+    text({ x: legendX + 29, y: legendY + 4 }, name);
+    legendX += width + 22;
   }
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escaped(plot.title)}" font-family="system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif" font-size="13" fill="${INK}">
 ${lines.join('\n')}

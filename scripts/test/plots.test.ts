@@ -85,9 +85,11 @@ describe('scales', () => {
     expect(scaleFor('linear', [0])).toEqual({ kind: 'linear', min: 0, max: 1 });
   });
 
-  test('a logarithmic one goes from power of ten to power of ten, and has at least two of them', () => {
-    expect(scaleFor('log', [0.5, 2_000])).toEqual({ kind: 'log', min: 0.1, max: 10_000 });
-    expect(scaleFor('log', [10])).toEqual({ kind: 'log', min: 10, max: 100 });
+  test('a logarithmic one goes between 1, 2 or 5 times powers of ten, however near, and is never empty', () => {
+    expect(scaleFor('log', [0.6, 1_900])).toEqual({ kind: 'log', min: 0.5, max: 2_000 });
+    expect(scaleFor('log', [1, 1_048_576])).toEqual({ kind: 'log', min: 1, max: 2_000_000 });
+    expect(scaleFor('log', [0.000_1, 1_000])).toEqual({ kind: 'log', min: 0.000_1, max: 1_000 });
+    expect(scaleFor('log', [10])).toEqual({ kind: 'log', min: 10, max: 20 });
   });
 
   test('what cannot be shown is refused', () => {
@@ -110,11 +112,12 @@ describe('ticks', () => {
   });
 
   test('are powers of ten, and twice and five times over a short range', () => {
-    expect(ticks({ kind: 'log', min: 0.1, max: 10_000 })).toEqual([0.1, 1, 10, 100, 1_000, 10_000]);
-    expect(ticks({ kind: 'log', min: 1, max: 10 })).toEqual([1, 2, 5, 10]);
+    expect(ticks({ kind: 'log', min: 0.05, max: 20_000 })).toEqual([0.1, 1, 10, 100, 1_000, 10_000]);
+    expect(ticks({ kind: 'log', min: 2, max: 100 })).toEqual([2, 5, 10, 20, 50, 100]);
+    expect(ticks({ kind: 'log', min: 0.000_01, max: 0.001 })).toEqual([0.000_01, 0.000_1, 0.001]);
   });
 
-  test('an axis ends on its last tick, whatever the largest value', () => {
+  test('a linear axis ends on its last tick, whatever the largest value', () => {
     for (const high of [1, 7, 9.99, 10, 11, 99, 101, 12_345, 480_000]) {
       const scale = scaleFor('linear', [high]);
       const named = ticks(scale);
@@ -184,6 +187,17 @@ describe('a plot', () => {
     const [, from, , to] = /^M(\S+) (\S+)L(\S+) (\S+)$/.exec(dashed[0]?.attributes.d ?? '')?.slice(1) ?? [];
     expect(from).toBe(to);
     expect(dashed[0]?.attributes.d?.startsWith(`M${FIELD.left} `)).toBe(true);
+  });
+
+  test('keeps its legend inside the picture, above the field', () => {
+    const svg = parse(costPlot(RESULTS) as string);
+    const names = ['one batch a commit', '255 a commit', 'directly, a transaction each', 'sealed and posted by the sequencer'];
+    const entries = svg.children.filter(({ name, text }) => name === 'text' && names.includes(text));
+    expect(entries.map(({ text }) => text)).toEqual(names);
+    for (const { text, attributes } of entries) {
+      expect(Number(attributes.x) + 6.6 * text.length).toBeLessThanOrEqual(FIELD.right);
+      expect(Number(attributes.y)).toBeLessThan(FIELD.top);
+    }
   });
 
   test('is not drawn of what a run did not measure', () => {
