@@ -1,6 +1,7 @@
 import { closeSync, existsSync, fdatasyncSync, openSync, readFileSync, rmSync, statfsSync, writeSync } from 'node:fs';
 import { cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
+import { fractionsOf, recoveriesOf } from './bench/fractions.js';
 import { Harness } from './bench/harness.js';
 import { SCENARIOS } from './bench/registry.js';
 import { figureText } from './bench/report.js';
@@ -34,6 +35,9 @@ Examples
   npm run bench
   npm run bench -- --scenario bundled --seconds 30 --senders 32
   npm run bench -- --quick --json | tail -1
+
+Without --scenario, all that is not marked "only by name". --json has each scenario's figures under its name, and fractions of
+the limits that were measured in the same run.
 
 Exit code: 0 if nothing acknowledged was lost and everything was provable.
 `;
@@ -154,6 +158,8 @@ function summary(results: ReadonlyMap<string, Outcome>, settings: BenchSettings,
   const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
   return {
     ...Object.fromEntries([...results].map(([name, { json }]) => [name, json])),
+    recoveriesPerSecond: recoveriesOf(results),
+    fractions: fractionsOf(results),
     figures: [...results].flatMap(([scenario, { rows }]) => rows.map((row) => ({ scenario, ...row }))),
     command: ['npm run bench', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])].join(' '),
     machine: { cpu: cpus()[0]?.model.trim(), cores: cpus().length, memoryBytes: totalmem(), node: process.version },

@@ -2,7 +2,7 @@ import type { Acknowledged } from '../acknowledged.js';
 import { Histogram } from '../histogram.js';
 import type { Region } from '../presigned.js';
 import { Arrivals, openLoop } from './arrivals.js';
-import type { ClosedPhase, OpenPhase, PhaseResult, Quantiles } from './load-plan.js';
+import type { ClosedPhase, OpenPhase, Phase, PhaseResult, Quantiles } from './load-plan.js';
 import { Observer } from './observer.js';
 import { Kept, type Submitter } from './submitters.js';
 import { Watchers } from './watchers.js';
@@ -93,7 +93,7 @@ function problemOf(text: string): { code?: string; retryAfterMs?: number } {
 /** Measures around a phase: the server's process, and what this one uses. */
 async function observed(
   drive: Drive,
-  { name, seconds }: { name: string; seconds: number },
+  { name, seconds }: Pick<Phase, 'name' | 'seconds'>,
   senders: readonly Submitter[],
   body: (tally: Tally, beganAt: number) => Promise<Partial<PhaseResult>>,
 ): Promise<PhaseResult> {
@@ -134,8 +134,13 @@ async function observed(
 export function runClosed(drive: Drive, phase: ClosedPhase): Promise<PhaseResult> {
   const senders = drive.submitters.slice(0, phase.senders);
   return observed(drive, phase, senders, async (tally, beganAt) => {
+    const { untilMessages } = phase;
     let count = drive.acknowledged.reduce((sum, one) => sum + one.count, 0);
-    const isDone = () => phase.untilMessages !== undefined && count >= phase.untilMessages;
+    const isDone = () => untilMessages !== undefined && count >= untilMessages;
+    const shown =
+      untilMessages === undefined
+        ? undefined
+        : setInterval(() => drive.progress('messages stored', count, untilMessages), SHOW_MS);
     await Promise.all(
       senders.map(async (submitter) => {
         try {
@@ -149,6 +154,7 @@ export function runClosed(drive: Drive, phase: ClosedPhase): Promise<PhaseResult
         }
       }),
     );
+    clearInterval(shown);
     const seconds = Math.max(0.001, (tally.lastAt - beganAt) / 1_000);
     return { seconds: rounded(seconds), messagesPerSecond: Math.round(tally.messages / seconds) };
   });

@@ -93,8 +93,9 @@ async function drivePhases(plan: LoadPlan, drive: Drive, regions: Regions): Prom
     const senders = drive.submitters.slice(0, phase.senders);
     if (phase.kind === 'closed') {
       regions.expect(0, 0);
-      const known = maximum === undefined ? undefined : (maximum * phase.seconds * SPARE) / plan.bundle;
-      signAhead(senders, known ?? FIRST_SIGNED * phase.senders);
+      const left = (phase.untilMessages ?? Number.POSITIVE_INFINITY) - drive.acknowledged.length * plan.bundle;
+      const likely = Math.min(left, (maximum ?? 0) * phase.seconds * SPARE) / plan.bundle;
+      signAhead(senders, maximum === undefined ? FIRST_SIGNED * phase.senders : likely);
       const result = await runClosed(drive, phase);
       maximum = result.messagesPerSecond;
       results.push(result);

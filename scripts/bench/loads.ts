@@ -103,12 +103,7 @@ export const isKept = ({ lost, unprovable, doubled, phases, proofs }: LoadResult
 
 /** Rows that every load has. */
 export const verdictRows = ({ acknowledged, lost, unprovable }: LoadResult): Row[] => [
-  {
-    figure: 'lost or unprovable',
-    value: lost + unprovable,
-    unit: 'messages',
-    beside: { what: 'acknowledged', value: acknowledged },
-  },
+  { figure: 'lost or unprovable', value: lost + unprovable, unit: `of ${formatCount(acknowledged)} messages` },
 ];
 
 /** The longest stall of the server's event loop over some phases; NaN if it did not tell. */
@@ -121,17 +116,14 @@ export function loadNotes(result: LoadResult, shape: Shape): string[] {
   for (const phase of result.phases)
     for (const [why, times] of Object.entries(phase.refused)) refused.set(why, (refused.get(why) ?? 0) + times);
   const late = result.phases.reduce((sum, { signedLate, name }) => sum + (name === 'warming up' ? 0 : signedLate), 0);
-  const closed = result.phases.filter(({ accept }) => accept === undefined).at(-1);
+  const most = (one: PhaseResult, other: PhaseResult) => (one.messagesPerSecond > other.messagesPerSecond ? one : other);
+  const closed = result.phases.filter(({ accept }) => accept === undefined).reduce(most);
   return [
     `${plural(shape.senders, 'sender')}, ${plural(shape.bundle, 'message')} of ${shape.payload} bytes a bundle; ` +
       `all ${formatCount(result.acknowledged)} acknowledged messages were found in the batch files and held against the L1, ` +
       `${formatCount(result.sampled)} were proven one by one`,
-    ...(closed === undefined
-      ? []
-      : [
-          `at the maximum the load process used ${percent(closed.generatorCpu)} of a core` +
-            (closed.server.cpu === undefined ? '' : `, the sequencer ${percent(closed.server.cpu)}`),
-        ]),
+    `at its most the load process used ${percent(closed.generatorCpu)} of a core` +
+      (closed.server.cpu === undefined ? '' : `, the sequencer ${percent(closed.server.cpu)}`),
     ...[...refused].map(([why, times]) => `sent again after ${why}: ${plural(times, 'bundle')}`),
     ...(late > 0 ? [`${plural(late, 'bundle')} had to be signed while the load ran`] : []),
     ...result.complaints,

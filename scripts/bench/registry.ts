@@ -1,8 +1,8 @@
 import { backpressure } from './backpressure.js';
 import { ceiling } from './ceiling.js';
+import { fanout } from './fanout.js';
 import { grown } from './grown.js';
 import { latency } from './latency.js';
-import { fanout } from './fanout.js';
 import { onchain } from './onchain.js';
 import { peers } from './peers.js';
 import type { Scenario } from './scenario.js';
@@ -10,4 +10,15 @@ import { soak } from './soak.js';
 import { bundled, single } from './sustained.js';
 
 /** Every scenario, in the order in which they run: a limit before what is held against it. */
-export const SCENARIOS: readonly Scenario[] = [ceiling, bundled, single, latency, backpressure, grown, soak, onchain, peers, fanout];
+export const SCENARIOS: readonly Scenario[] = [
+  ceiling,
+  bundled,
+  single,
+  latency,
+  backpressure,
+  grown,
+  soak,
+  onchain,
+  peers,
+  fanout,
+];
