@@ -244,7 +244,9 @@ export class LogReader {
   private open(lane: number, sequence: bigint): OpenEntry {
     const entry = this.deps.store.entry(lane, sequence);
     if (entry === undefined) throw new RequestError('internal', `entry ${sequence} of lane ${lane} is not in the log`);
-    return { entry, view: readBundle(entry.bundle), batch: this.deps.store.batchOf(lane, sequence), tree: undefined };
+    // What is read most was just accepted: it is in no batch, and that is known without asking the store.
+    const batch = sequence < this.deps.sealed(lane) ? this.deps.store.batchOf(lane, sequence) : undefined;
+    return { entry, view: readBundle(entry.bundle), batch, tree: undefined };
   }
 
   private record({ entry, view, batch }: OpenEntry, index: number): MessageRecord {

@@ -195,6 +195,7 @@ export class Sequencer {
   private bytesQueued = 0;
   private stopping = false;
   private running = false;
+  private due = false;
   private onIdle: (() => void) | undefined;
   /** The last write found no room; the next that succeeds clears it. */
   private noRoom = false;
@@ -226,7 +227,7 @@ export class Sequencer {
       this.deps.verify(body).then(
         (verified) => {
           ticket.verified = verified;
-          void this.run();
+          this.wake();
         },
         (error: Error) => this.deps.onFatal(error),
       );
@@ -253,12 +254,21 @@ export class Sequencer {
     }
   }
 
+  /** Soon, so that bodies which were verified together are committed together. */
+  private wake(): void {
+    if (this.due || this.running) return;
+    this.due = true;
+    setImmediate(() => {
+      this.due = false;
+      void this.run();
+    });
+  }
+
   /**
    * One group after the other goes to the disk. The answers of a group are made while the disk works on the next: they take
    * about as long as it does.
    */
   private async run(): Promise<void> {
-    if (this.running) return;
     this.running = true;
     try {
       let answer = () => {};

@@ -120,7 +120,7 @@ test('an endless chunked body is answered 413, and its connection ends', async (
   const chunk = `10000\r\n${'x'.repeat(65_536)}\r\n`;
   let sent = 0;
   const send = () => {
-    while (!socket.destroyed && sent < 100_000_000) {
+    while (!socket.destroyed && sent < 200_000_000) {
       sent += chunk.length;
       if (!socket.write(chunk)) return;
     }
@@ -129,8 +129,8 @@ test('an endless chunked body is answered 413, and its connection ends', async (
   send();
   await expect.poll(received, { timeout: 5_000 }).toMatch(/^HTTP\/1.1 413 .*bundle\.too_large/s);
   await closed;
-  // What the system's buffers took in both directions, but not all that there was.
-  expect(sent).toBeLessThan(50_000_000);
+  // What the system's buffers took, and the 64 MiB that node-server reads and drops so that the answer arrives; not all there was.
+  expect(sent).toBeLessThan(100_000_000);
   await expect.poll(connections).toBe(0);
 });
 
