@@ -22,10 +22,9 @@ import {
   type SettlementView,
   toHex,
   verifyMessageProof,
-  viewTree,
 } from '@sealpost/prover';
 import { l1Client } from './deployment.js';
-import { nativeRecover, nativeSha256 } from './presigned.js';
+import { nativeMessagesRoot, nativeRecover, nativeSha256 } from './presigned.js';
 import { type Answer, Wire } from './wire.js';
 
 /** A bundle whose receipt was given. */
@@ -232,7 +231,7 @@ async function* readBatches(wire: Wire, lane: number, end: bigint, options: Chec
     const leaves: Uint8Array[] = [];
     const entries = file.entries.map((entry) => {
       const view = readBundle(entry.bundle);
-      const fields = fieldsOf(view, toHex(viewTree(view, nativeSha256).root));
+      const fields = fieldsOf(view, nativeMessagesRoot(view));
       const hash = bundleHash(view.sender, bundleStructHash(fields), view.signature, nativeSha256);
       leaves.push(entryHash(entry.void, entry.previous, hash, nativeSha256));
       return { bundleHash: toHex(hash), sound: entry.void === 0 };

@@ -17,6 +17,7 @@ const STEPS = [
   { name: 'build', command: ['npm', 'run', '--silent', 'build'] },
   { name: 'test', command: ['npm', 'test', '--silent'] },
   { name: 'demo', command: ['npm', 'run', '--silent', 'demo', '--', '--json'] },
+  { name: 'bench', command: ['node', '--import', 'tsx', 'scripts/bench/guard-run.ts'] },
 ] as const;
 
 /** Where turbo keeps what each task of `npm test` printed. */

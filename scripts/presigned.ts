@@ -1,5 +1,6 @@
 import { hash, randomBytes } from 'node:crypto';
 import {
+  type BundleView,
   buildTree,
   bundleHash,
   bundleStructHash,
@@ -8,6 +9,7 @@ import {
   domainSeparator,
   HEADER_BYTES,
   type Hex,
+  messageBytes,
   publicKeyAddress,
   type Recover,
   type Sha256,
@@ -29,6 +31,30 @@ export const nativeRecover: Recover = (digest, compact, recovery) => {
     return undefined;
   }
 };
+
+// Digests as strings of 32 characters, one a byte: to allocate a Buffer for a digest costs more than to make it.
+const digest = (data: Uint8Array): string => hash('sha256', data, 'binary');
+
+const HASH_BYTES = 32;
+const pair = Buffer.alloc(1 + 2 * HASH_BYTES);
+pair[0] = 0x01;
+
+/** The root over a bundle's messages, 0x and 64 hex digits: what `viewTree` gives, in a third of the time. */
+export function nativeMessagesRoot(view: BundleView): Hex {
+  let level: string[] = [];
+  for (let index = 0; index < view.count; index++) level.push(digest(messageBytes(view, index)));
+  while (level.length > 1) {
+    const above: string[] = [];
+    for (let at = 0; at + 1 < level.length; at += 2) {
+      pair.write(level[at] as string, 1, 'latin1');
+      pair.write(level[at + 1] as string, 1 + HASH_BYTES, 'latin1');
+      above.push(digest(pair));
+    }
+    if (level.length % 2 === 1) above.push(level[level.length - 1] as string);
+    level = above;
+  }
+  return toHex(Buffer.from(level[0] as string, 'latin1'));
+}
 
 /** The messages of a bundle as they are sent, `count × { length(4) ‖ 0x00 ‖ topic ‖ payload }`, and their root. */
 export interface Region {
