@@ -1,9 +1,8 @@
-import { randomBytes } from 'node:crypto';
-import { buildTree, concat, type Hex, toHex, uintBytes } from '@sealpost/prover';
 import { l1Client } from '../deployment.js';
-import { LoadSender, nativeSha256, type PresignedBundle, type Region } from '../presigned.js';
+import { LoadSender, type PresignedBundle } from '../presigned.js';
 import { Wire } from '../wire.js';
-import { type FanoutLoadPlan, type FanoutLoadResult, NUMBER_BYTES, systemMs } from './fanout-plan.js';
+import { type FanoutLoadPlan, type FanoutLoadResult, systemMs } from './fanout-plan.js';
+import { numberedRegion } from './numbered.js';
 import { Observer } from './observer.js';
 import type { ProcessLine } from './scenario.js';
 
@@ -14,24 +13,6 @@ const tell = (line: ProcessLine<FanoutLoadResult>) => process.stdout.write(`${JS
 const DAY_SECONDS = 86_400n;
 const RETRY_MS = 50;
 const SETTLE_MS = 100;
-
-/** Messages in turn on the topics, numbered on each. */
-function numberedRegion(topics: readonly Hex[], first: number, count: number, payloadBytes: number): Region {
-  const filler = randomBytes(payloadBytes);
-  const used: Hex[] = [];
-  const leaves: Uint8Array[] = [];
-  const parts: Uint8Array[] = [];
-  for (let at = first; at < first + count; at++) {
-    const topic = topics[at % topics.length] as Hex;
-    const payload = Buffer.from(filler);
-    payload.writeUIntBE(Math.floor(at / topics.length), 0, NUMBER_BYTES);
-    const message = concat(Uint8Array.of(0), Buffer.from(topic.slice(2), 'hex'), payload);
-    used.push(topic);
-    leaves.push(nativeSha256(message));
-    parts.push(uintBytes(message.length, 4), message);
-  }
-  return { bytes: concat(...parts), root: toHex(buildTree(leaves, nativeSha256).root), count, topics: used };
-}
 
 async function run(plan: FanoutLoadPlan): Promise<FanoutLoadResult> {
   const { topicsOfSenders, bundlesOfSender, bundle, payload } = plan;

@@ -57,8 +57,5 @@ export interface FanoutLoadResult {
   readonly server: Observation;
 }
 
-/** A payload begins with its number on its topic, so that a subscriber can tell without parsing JSON: 8 digits of base64. */
-export const NUMBER_BYTES = 6;
-
 /** Milliseconds on a clock that all processes of this machine share. */
 export const systemMs = (): number => Number(process.hrtime.bigint()) / 1e6;

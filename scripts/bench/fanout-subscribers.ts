@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
-import { NUMBER_BYTES, type SubscribersPlan, type SubscribersResult, systemMs } from './fanout-plan.js';
+import { type SubscribersPlan, type SubscribersResult, systemMs } from './fanout-plan.js';
+import { NUMBER_BYTES } from './numbered.js';
 import type { ProcessLine } from './scenario.js';
 
 // The subscribers of the scenario `fanout`: raw sockets, and of each event only its cursor and the number that its payload

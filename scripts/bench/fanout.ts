@@ -6,14 +6,9 @@ import { Histogram } from '../histogram.js';
 import { Failure } from '../terminal.js';
 import { Wire } from '../wire.js';
 import { quantiles, rounded } from './drive.js';
-import {
-  type FanoutLoadPlan,
-  type FanoutLoadResult,
-  NUMBER_BYTES,
-  type SubscribersPlan,
-  type SubscribersResult,
-} from './fanout-plan.js';
+import type { FanoutLoadPlan, FanoutLoadResult, SubscribersPlan, SubscribersResult } from './fanout-plan.js';
 import { percent } from './loads.js';
+import { NUMBER_BYTES } from './numbered.js';
 import { type Bench, loadSeconds, type Outcome, type Scenario, type Stage } from './scenario.js';
 
 const TOPICS = 100;

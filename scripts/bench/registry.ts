@@ -5,6 +5,7 @@ import { grown } from './grown.js';
 import { latency } from './latency.js';
 import { onchain } from './onchain.js';
 import { peers } from './peers.js';
+import { reads } from './reads.js';
 import type { Scenario } from './scenario.js';
 import { soak } from './soak.js';
 import { bundled, single } from './sustained.js';
@@ -21,4 +22,5 @@ export const SCENARIOS: readonly Scenario[] = [
   onchain,
   peers,
   fanout,
+  reads,
 ];
