@@ -7,24 +7,24 @@ import { type Acknowledged, checkAcknowledged, type Verdict } from '../acknowled
 import { l1Client } from '../deployment.js';
 import { deployDirectMessages, directCall, sumGas } from '../direct.js';
 import type { Network } from '../network.js';
-import { LoadSender, makeRegion, type PresignedBundle, type Region } from '../presigned.js';
+import { LoadSender, makeRegion, type PresignedBundle } from '../presigned.js';
 import { Failure, formatCount, plural } from '../terminal.js';
 import { Wire } from '../wire.js';
-import type { Bench, Outcome, Scenario } from './scenario.js';
+import { BUNDLES, networkOptions, phaseOf, runLoad, type Shape, shapeOf, warmUp } from './loads.js';
+import { type Bench, loadSeconds, type Outcome, type Scenario, type Stage } from './scenario.js';
 
 /** Ethereum's main network: gas a block, seconds a block. */
 const BLOCK_GAS = 60_000_000;
 const BLOCK_SECONDS = 12;
 /** More than any block here needs: what anvil can do is to be measured, not what its limit lets it. */
 const GAS_LIMIT = 2_000_000_000;
-const BUNDLE_MESSAGES = 256;
 /** A bundle may have 1 MiB; and a direct message's gas must fit a transaction. */
 const MAX_REGION_BYTES = 1_000_000;
 const MAX_PAYLOAD_BYTES = 16_384;
 const LENGTH_BYTES = 4;
 /** `length(4) ‖ 0x00 ‖ topic(32)`: what a message carries besides its payload. */
 const MESSAGE_HEAD_BYTES = 37;
-const SENDERS = 16;
+const SENDING = 'sending all it takes';
 const DAY_SECONDS = 86_400n;
 /** A raw transaction is half a kilobyte: a request of some of them stays under every limit. */
 const TRANSACTIONS_A_REQUEST = 200;
@@ -127,40 +127,25 @@ async function committedBatches(network: Network) {
   return logs.map(({ args, transactionHash }) => ({ entries: args.header.count, transactionHash }));
 }
 
-/** Sends bundles one after the other, as one of several senders. @throws what the sequencer answered instead of a receipt */
-async function sendAll(url: string, bundles: readonly PresignedBundle[], onReceipt: (one: Acknowledged) => void): Promise<void> {
+/** Sends one bundle alone. @throws what the sequencer answered instead of a receipt */
+async function sendAlone(url: string, bundle: PresignedBundle): Promise<Acknowledged> {
   const wire = new Wire(url);
   try {
-    for (const bundle of bundles) {
-      const answer = await wire.post('/v1/bundles', bundle.parts);
-      const text = answer.body.toString('utf8');
-      const receipt = (JSON.parse(text) as { results?: { receipt?: unknown }[] }).results?.[0]?.receipt;
-      if (answer.status !== 200 || receipt === undefined) throw new Error(`refused: ${answer.status} ${text.slice(0, 300)}`);
-      const { sender, nonce, region, bundleHash } = bundle;
-      onReceipt({ sender, lane: 0, nonce, count: region.count, bundleHash, receipt });
-    }
+    const answer = await wire.post('/v1/bundles', bundle.parts);
+    const text = answer.body.toString('utf8');
+    const receipt = (JSON.parse(text) as { results?: { receipt?: unknown }[] }).results?.[0]?.receipt;
+    if (answer.status !== 200 || receipt === undefined) throw new Error(`refused: ${answer.status} ${text.slice(0, 300)}`);
+    const { sender, nonce, region, bundleHash } = bundle;
+    return { sender, lane: 0, nonce, count: region.count, bundleHash, receipt };
   } finally {
     wire.close();
   }
 }
 
-/** The same messages through the sequencer: how fast it takes them, and what its commits cost. */
-async function measureRollup(bench: Bench, network: Network, regions: readonly Region[], bundles: number) {
+/** Batches of one bundle each, through the sequencer: what the commit of each one costs. */
+async function measureSizes(bench: Bench, network: Network) {
   const domain = { chainId: BigInt(network.chainId), settlement: network.settlement };
   const { timestamp } = await l1Client(network.l1Url).getBlock();
-  const newSender = () => new LoadSender(domain, 0, timestamp + DAY_SECONDS);
-  const acknowledged: Acknowledged[] = [];
-  const keep = (one: Acknowledged) => void acknowledged.push(one);
-  const check = (sample: number, from: number): Promise<Verdict> =>
-    checkAcknowledged(acknowledged.slice(from), {
-      ...domain,
-      url: network.url,
-      l1Url: network.l1Url,
-      laneCount: 1,
-      sample,
-      timeoutMs: COMMIT_TIMEOUT_MS,
-    });
-
   const verdicts: Verdict[] = [];
   const costs: BatchCost[] = [];
   // The first batch of a lane pays for the slot of its head, which every later one finds: it is none of the sizes.
@@ -168,40 +153,40 @@ async function measureRollup(bench: Bench, network: Network, regions: readonly R
     bench.signal.throwIfAborted();
     bench.show('committing batches of known sizes', at, 1 + REAL_SIZES.length);
     const region = makeRegion({ count: messages, payloadBytes: 0, lane: 0, laneCount: 1 });
-    await sendAll(network.url, [newSender().sign(region)], keep);
-    verdicts.push(await check(1, at));
+    const acknowledged = await sendAlone(network.url, new LoadSender(domain, 0, timestamp + DAY_SECONDS).sign(region));
+    const { url, l1Url } = network;
+    const options = { ...domain, url, l1Url, laneCount: 1, sample: 1, timeoutMs: COMMIT_TIMEOUT_MS };
+    verdicts.push(await checkAcknowledged([acknowledged], options));
     const batch = (await committedBatches(network)).at(-1);
     if (batch?.entries !== 1) throw new Error(`expected a batch of one bundle, got ${batch?.entries}`);
-    const gas = await sumGas(network.l1Url, [batch.transactionHash]);
+    const gas = await sumGas(l1Url, [batch.transactionHash]);
     if (at > 0) costs.push({ messages, gas, gasPerMessage: gas / messages, sealed: true });
   }
+  return { costs, verdicts };
+}
 
+/** Messages of the same shape through the sequencer: how many it takes, and what its commits of them cost. */
+async function measureRollup(bench: Bench, stage: Stage, shape: Shape, seconds: number) {
+  const { network } = stage;
+  const { costs, verdicts } = await measureSizes(bench, network);
   const before = new Set((await committedBatches(network)).map((one) => one.transactionHash));
-  const senders = Array.from({ length: SENDERS }, newSender);
-  const queues = senders.map((): PresignedBundle[] => []);
-  for (let at = 0; at < bundles; at++) {
-    if (at % 100 === 0) bench.show('signing bundles', at, bundles);
-    queues[at % SENDERS]?.push((senders[at % SENDERS] as LoadSender).sign(regions[at % regions.length] as Region));
-  }
-  bench.show('sending bundles');
-  const began = performance.now();
-  await Promise.all(queues.map((queue) => sendAll(network.url, queue, keep)));
-  const seconds = (performance.now() - began) / 1_000;
-  bench.show('waiting for commits');
-  verdicts.push(await check(bench.settings.sample, 1 + REAL_SIZES.length));
+  const { settings } = bench;
+  const load = await runLoad(bench, stage, shape, {
+    phases: [warmUp(settings, shape.senders), { kind: 'closed', name: SENDING, seconds, senders: shape.senders }],
+  });
   const batches = (await committedBatches(network)).filter((one) => !before.has(one.transactionHash));
   const transactions = new Set(batches.map((one) => one.transactionHash));
   const gas = await sumGas(network.l1Url, transactions);
-  const messages = regions.length === 0 ? 0 : bundles * (regions[0]?.count ?? 0);
-  const sum = (what: 'lost' | 'unprovable' | 'doubled') => verdicts.reduce((total, one) => total + one[what], 0);
-  for (const complaint of verdicts.flatMap((one) => one.complaints)) bench.say(`  ${complaint}`);
+  const checked = [...verdicts, load];
+  for (const complaint of checked.flatMap((one) => one.complaints)) bench.say(`  ${complaint}`);
+  const sum = (what: 'lost' | 'unprovable' | 'doubled') => checked.reduce((total, one) => total + one[what], 0);
   return {
     costs,
-    messages,
-    seconds,
+    messages: load.acknowledged,
+    messagesPerSecond: phaseOf(load, SENDING).messagesPerSecond,
     batches: batches.length,
     transactions: transactions.size,
-    gasPerMessage: gas / messages,
+    gasPerMessage: gas / load.acknowledged,
     lost: sum('lost'),
     unprovable: sum('unprovable'),
     doubled: sum('doubled'),
@@ -279,24 +264,25 @@ async function run(bench: Bench): Promise<Outcome> {
       `--payload up to ${MAX_PAYLOAD_BYTES}`,
       2,
     );
-  const bundle = Math.min(BUNDLE_MESSAGES, Math.floor(MAX_REGION_BYTES / (payloadBytes + MESSAGE_HEAD_BYTES)));
+  const bundle = Math.min(
+    bench.settings.bundle ?? BUNDLES.bundle,
+    Math.floor(MAX_REGION_BYTES / (payloadBytes + MESSAGE_HEAD_BYTES)),
+  );
   const directMessages = quick ? 1_024 : 8_192;
-  const bundles = quick ? 64 : 1_024;
-  return bench.withNetwork({ gasLimit: GAS_LIMIT }, async ({ network }) => {
+  const seconds = loadSeconds(bench.settings, 10, 1);
+  return bench.withNetwork({ ...networkOptions(bench.settings), gasLimit: GAS_LIMIT }, async (stage) => {
+    const { network } = stage;
+    const rollup = await measureRollup(bench, stage, { ...shapeOf(bench.settings, BUNDLES), bundle }, seconds);
     bench.show('making messages');
-    const regions = Array.from({ length: Math.ceil(directMessages / bundle) }, () =>
-      makeRegion({ count: bundle, payloadBytes, lane: 0, laneCount: 1 }),
-    );
-    const rollup = await measureRollup(bench, network, regions, bundles);
-    const messages = regions.flatMap(({ bytes, count }) => {
+    const messages = Array.from({ length: Math.ceil(directMessages / bundle) }, () => {
+      const { bytes, count } = makeRegion({ count: bundle, payloadBytes, lane: 0, laneCount: 1 });
       const length = bytes.length / count;
       return Array.from({ length: count }, (_, at) => bytes.subarray(at * length + LENGTH_BYTES, (at + 1) * length));
-    });
+    }).flat();
     const direct = await measureDirect(bench, network.l1Url, messages);
     const { costs, commits } = await measureCommits(bench, network.l1Url);
 
     const directRate = direct.messages / direct.seconds;
-    const rollupRate = rollup.messages / rollup.seconds;
     const lastBatch = costs.at(-1);
     const sizes = [...rollup.costs, ...costs].map((one) => ({ ...one, gasPerMessage: rounded(one.gasPerMessage) }));
     const onMainnet = (gasPerMessage: number) => rounded(perSecondOnMainnet(gasPerMessage));
@@ -312,7 +298,7 @@ async function run(bench: Bench): Promise<Outcome> {
         rollup: {
           messages: rollup.messages,
           gasPerMessage: rounded(rollup.gasPerMessage),
-          messagesPerSecond: Math.round(rollupRate),
+          messagesPerSecond: rollup.messagesPerSecond,
           messagesPerSecondOnMainnet: onMainnet(rollup.gasPerMessage),
           batches: rollup.batches,
           transactions: rollup.transactions,
@@ -337,7 +323,7 @@ async function run(bench: Bench): Promise<Outcome> {
         { figure: 'this anvil, directly', value: directRate, unit: 'messages/s' },
         {
           figure: 'this anvil, through the sequencer',
-          value: rollupRate,
+          value: rollup.messagesPerSecond,
           unit: 'messages/s',
           beside: { what: 'directly', value: directRate },
         },
@@ -356,8 +342,8 @@ async function run(bench: Bench): Promise<Outcome> {
       notes: [
         `${formatCount(direct.messages)} presigned transactions, ${TRANSACTIONS_A_REQUEST} a request, a block each: anvil’s own speed limits them here, ` +
           'gas on the main network, all of whose blocks they would fill.',
-        `${formatCount(rollup.messages)} messages through the sequencer, from one process on this machine: ${plural(rollup.transactions, 'transaction')} on the L1; ` +
-          `lost ${rollup.lost}, unprovable ${rollup.unprovable}. What gas allows is more than a sequencer takes: it is the limit then (see bundled).`,
+        `${formatCount(rollup.messages)} messages through the sequencer, as many as it takes: ${plural(rollup.transactions, 'transaction')} on the L1; ` +
+          `lost ${rollup.lost}, unprovable ${rollup.unprovable}. Gas allows more than that: the sequencer is the limit.`,
         `The gas of a commit does not depend on the number of entries: batches of ${REAL_SIZES.map(formatCount).join(', ')} empty messages were sealed and ` +
           'posted by the sequencer, the other sizes are headers with that count, committed to the same contract.',
         'A direct message is in the L1’s calldata; the L1 holds of a batch its header only, and its file is kept and served by the sequencer.',
