@@ -13,10 +13,11 @@ interface Audience {
 }
 
 /**
- * Wakings a millisecond, all readers together. What a waking costs hardly depends on how many messages it finds: promises,
- * one write of the socket and the system's half of it, 40 to 50 µs together, where one more event in the same write costs
- * under 1 µs. Without a bound, 1,000 readers of busy topics would be written to message by message, 100,000 times a second;
- * with it they take less than half of the event loop, and each of them gets what came in 100 ms at once.
+ * Wakings a millisecond, all readers together. What a waking costs hardly depends on how many messages it finds. Measured with
+ * 1,000 readers who got seven events each time: 50 µs, of which the system's write takes 18, web streams 9, Node's HTTP 8, and
+ * promises, timers and garbage the rest; one more event in the same write costs less than 1. Without a bound, 1,000 readers of
+ * busy topics would be written to message by message, 100,000 times a second; with it they take half of the event loop, and
+ * each of them gets at once what came in 100 ms.
  */
 const WAKINGS_A_MS = 10;
 // What is made up for after the event loop was busy with something else, and what may be woken without a wait out of a lull:
