@@ -188,24 +188,15 @@ function putUint(
   code: ProtocolCode = 'value.malformed',
   at: Place = 'value',
 ): Uint8Array {
-  const isWhole = typeof value === 'bigint' || Number.isSafeInteger(value);
-  // Nearly all are small, and numbers are several times as fast as bigints.
-  if (isWhole && value >= 0 && value <= Number.MAX_SAFE_INTEGER && (size > 6 || Number(value) < 2 ** (8 * size))) {
-    let rest = Number(value);
-    for (let index = bytes.length - 1; rest > 0; index--) {
-      bytes[index] = rest;
-      rest = Math.floor(rest / 256);
-    }
-    return bytes;
-  }
-  if (!isWhole || value < 0 || BigInt(value) >> BigInt(8 * size) !== 0n) {
+  // Powers of two are exact in a number, and a bigint compares exactly with any: nothing is rounded here.
+  if (!(typeof value === 'bigint' || Number.isSafeInteger(value)) || value < 0 || value >= 2 ** (8 * size)) {
     throw wrong(code, at, `expected an unsigned integer of ${8 * size} bits, got ${value}`);
   }
-  let rest = BigInt(value);
-  for (let index = bytes.length - 1; rest > 0n; index--) {
-    bytes[index] = Number(rest & 0xffn);
-    rest >>= 8n;
-  }
+  let index = bytes.length;
+  let rest = value;
+  for (; rest > Number.MAX_SAFE_INTEGER; rest = BigInt(rest) >> 8n) bytes[--index] = Number(BigInt(rest) & 0xffn);
+  // Nearly all are small from the start, and numbers are several times as fast as bigints.
+  for (rest = Number(rest); rest > 0; rest = Math.floor(rest / 256)) bytes[--index] = rest;
   return bytes;
 }
 
