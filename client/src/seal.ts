@@ -155,6 +155,15 @@ export const sealedOverhead = (publicKey: Hex): number => HEAD_BYTES + suiteOfPu
 /** The largest plaintext that fits one message to this key. */
 export const maxPlaintextBytes = (publicKey: Hex): number => MAX_PAYLOAD_BYTES - sealedOverhead(publicKey);
 
+/** @throws send.too_large unless a plaintext of so many bytes fits one message, which sealing makes `overhead` bytes longer */
+export function checkPlaintext(bytes: number, overhead: number): void {
+  const maxBytes = MAX_PAYLOAD_BYTES - overhead;
+  if (bytes > maxBytes) {
+    const message = `a message: expected at most ${maxBytes} bytes, got ${bytes}`;
+    throw new SendError('send.too_large', message, { facts: { bytes, maxBytes } });
+  }
+}
+
 const infoOf = ({ chainId, settlement }: Domain): Uint8Array =>
   concat(INFO_LABEL, uintBytes(chainId, 32), fromHex(settlement, 20));
 
@@ -200,23 +209,14 @@ export async function sealMessages(domain: Domain, sender: Hex, messages: readon
         contexts.set(recipient, opening);
       }
       const context = await opening;
-      const bytes = plaintext.length + HEAD_BYTES + context.enc.length + TAG_BYTES;
-      if (bytes > MAX_PAYLOAD_BYTES) {
-        throw new SendError(
-          'send.too_large',
-          `a message: expected at most ${maxPlaintextBytes(to)} bytes, got ${plaintext.length}`,
-          {
-            facts: { bytes: plaintext.length, maxBytes: maxPlaintextBytes(to) },
-          },
-        );
-      }
+      checkPlaintext(plaintext.length, HEAD_BYTES + context.enc.length + TAG_BYTES);
       const ciphertext = await globalThis.crypto.subtle.encrypt(
         gcm(index, context.aad),
         context.key,
         plaintext as Uint8Array<ArrayBuffer>,
       );
-      const head = concat(Uint8Array.of(PAYLOAD_VERSION, context.suite), uintBytes(index, 4));
-      return { topic: context.topic, payload: concat(head, context.enc, new Uint8Array(ciphertext)) };
+      const head = Uint8Array.of(PAYLOAD_VERSION, context.suite);
+      return { topic: context.topic, payload: concat(head, uintBytes(index, 4), context.enc, new Uint8Array(ciphertext)) };
     }),
   );
 }

@@ -4,7 +4,6 @@ import {
   bundleHash,
   bundleStructHash,
   encodeBundle,
-  fieldsOf,
   frameBundle,
   fromHex,
   HEADER_BYTES,
@@ -128,11 +127,15 @@ export interface SenderOptions {
   readonly expirySeconds: number;
 }
 
-/** A signed bundle on its way, with what is needed to recognise and to sign it again. */
-interface Outgoing {
-  readonly record: OutboxRecord;
+/** A bundle with its signature, and the root over its messages: to hash each of them is a fifth of what sending them costs. */
+interface Signed {
   readonly bundle: Bundle;
   readonly messagesRoot: Hex;
+}
+
+/** A signed bundle on its way, with what is needed to recognise and to sign it again. */
+interface Outgoing extends Signed {
+  readonly record: OutboxRecord;
   readonly bundleHash: Hex;
   readonly renewals: number;
 }
@@ -254,13 +257,13 @@ export class LaneTurn {
     let nonce = await this.#nextNonce();
     const ready: Outgoing[] = [];
     for (const [index, draft] of group.entries()) {
-      const bundle = await this.#sign(draft.messages, nonce);
-      const record = { nonce, count: draft.messages.length, bundle: encodeBundle(bundle), job: draft.job };
+      const signed = await this.#sign(draft.messages, nonce);
+      const record = { nonce, count: draft.messages.length, bundle: encodeBundle(signed.bundle), job: draft.job };
       // A crash before this line forgets a signature that nobody has seen. From here on the nonce belongs to these bytes:
       // after a crash they are what `run` finds and submits first.
       await this.#outbox.put(record);
       this.#draftOf.set(record, index);
-      ready.push(outgoing(record, bundle));
+      ready.push(outgoing(record, signed));
       nonce += BigInt(record.count);
     }
     await this.#submit(ready, onAccepted);
@@ -292,7 +295,7 @@ export class LaneTurn {
     return parseUint((answer as { nonce?: unknown } | null)?.nonce, 64);
   }
 
-  async #sign(messages: readonly Message[], nonce: bigint): Promise<Bundle> {
+  async #sign(messages: readonly Message[], nonce: bigint): Promise<Signed> {
     const { account, clock, l1, expirySeconds } = this.#options;
     const { chainId, settlement } = l1.view;
     const head = {
@@ -313,7 +316,7 @@ export class LaneTurn {
     } catch (cause) {
       throw new SendError('send.bad_signer', `the account's signature is not one of ${this.#sender}`, { cause });
     }
-    return { ...head, messages, signature };
+    return { bundle: { ...head, messages, signature }, messagesRoot: fields.messagesRoot };
   }
 
   /** Submits until each has its receipt. The outbox has them all already. */
@@ -388,7 +391,7 @@ export class LaneTurn {
     if (lowerHex(given.bundleHash) === one.bundleHash) {
       if (given.lane !== this.#lane) throw badReceipt('lane', `expected a receipt for lane ${this.#lane}, got ${given.lane}`);
       const terms = await l1.receiptTerms(this.#lane, { includeBy: given.includeBy }, this.#call());
-      verifyReceipt(given, { ...terms, ...l1.view }, { recover: recoveries.recover });
+      verifyReceipt(given, { ...terms, ...l1.view }, recoveries);
     } else {
       // §6: the log has this bundle under another signature of ours. Its proof says so, or the receipt is not ours.
       receipt = await this.#receiptOfTwin(one);
@@ -429,7 +432,7 @@ export class LaneTurn {
     }
     const proof = receiptProofFromJson(answer);
     const terms = await l1.receiptTerms(this.#lane, proof.receipt, this.#call());
-    const proven = verifyReceiptProof(proof, l1.view, terms, { recover: recoveries.recover });
+    const proven = verifyReceiptProof(proof, l1.view, terms, recoveries);
     if (proven.sender !== this.#sender || proven.lane !== this.#lane || proven.nonce !== nonce) {
       throw new ProtocolError(
         'proof.invalid',
@@ -530,12 +533,12 @@ export class LaneTurn {
 
   /** The same messages, signed anew, in the old bundle's place in the outbox: atomically, or a crash would leave both. */
   async #signAgain(one: Outgoing, nonce: bigint): Promise<Outgoing> {
-    const bundle = await this.#sign(one.bundle.messages, nonce);
-    const record = { ...one.record, nonce, bundle: encodeBundle(bundle) };
+    const signed = await this.#sign(one.bundle.messages, nonce);
+    const record = { ...one.record, nonce, bundle: encodeBundle(signed.bundle) };
     await this.#outbox.replace(one.record.nonce, record);
     const draft = this.#draftOf.get(one.record);
     if (draft !== undefined) this.#draftOf.set(record, draft);
-    return outgoing(record, bundle);
+    return outgoing(record, signed);
   }
 
   #call(): CallOptions {
@@ -543,23 +546,18 @@ export class LaneTurn {
   }
 }
 
-/** A record out of the outbox is decoded; one just made is not. */
-function outgoing(record: OutboxRecord, made?: Bundle): Outgoing {
-  const view = readBundle(record.bundle);
-  const messagesRoot = toHex(viewTree(view).root);
-  const bundle: Bundle = made ?? {
-    ...headOf(view),
-    messages: Array.from({ length: view.count }, (_, index) => messageAt(view, index)),
-    signature: toHex(view.signature),
-  };
-  const structHash = bundleStructHash(fieldsOf(view, messagesRoot));
-  return {
-    record,
-    bundle,
-    messagesRoot,
-    bundleHash: toHex(bundleHash(view.sender, structHash, view.signature)),
-    renewals: 0,
-  };
+/** A record out of the outbox is decoded and hashed; one just made is not. */
+function outgoing(record: OutboxRecord, made?: Signed): Outgoing {
+  const { bundle, messagesRoot } = made ?? decodeSigned(record.bundle);
+  const structHash = bundleStructHash({ ...headOf(bundle), count: bundle.messages.length, messagesRoot });
+  const hash = bundleHash(bundle.sender, structHash, fromHex(bundle.signature));
+  return { record, bundle, messagesRoot, bundleHash: toHex(hash), renewals: 0 };
+}
+
+function decodeSigned(bytes: Uint8Array): Signed {
+  const view = readBundle(bytes);
+  const messages = Array.from({ length: view.count }, (_, index) => messageAt(view, index));
+  return { bundle: { ...headOf(view), messages, signature: toHex(view.signature) }, messagesRoot: toHex(viewTree(view).root) };
 }
 
 /** The same messages at the same nonces: whatever the expiry and the signature, the log then has what we wanted to send. */

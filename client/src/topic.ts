@@ -216,8 +216,7 @@ class TopicOrder {
       json.field('proof');
       const proof = receiptProofFromJson(proofJson);
       const terms = await l1.receiptTerms(proof.receipt.lane, proof.receipt, { signal });
-      const { recover, verifiedBundles } = recoveries;
-      const proven = verifyReceiptProof(proof, l1.view, terms, { recover, verifiedBundles });
+      const proven = verifyReceiptProof(proof, l1.view, terms, recoveries);
       if (proven.topic !== this.topic)
         throw new ProtocolError('proof.invalid', 'message: it is of another topic', { step: 'message' });
       if (this.#senders !== undefined && !this.#senders.has(proven.sender)) return undefined;

@@ -137,7 +137,7 @@ export async function verifyProof(
 ): Promise<Verification> {
   const steps: VerifiedStep[] = [];
   const onStep = (step: ProofStep) => steps.push({ step, held: true, meaning: MEANINGS[step] });
-  const options = { recover: recoveries.recover, verifiedBundles: recoveries.verifiedBundles, onStep };
+  const options = { ...recoveries, onStep };
   const { expiry } = proof.bundle;
   if (isReceiptProof(proof)) {
     const { receipt } = proof;
@@ -163,8 +163,7 @@ export function verifySealed(proof: MessageProof, l1: L1, recoveries = new Recov
   const onStep = (step: ProofStep) => {
     if (step !== 'slot') steps.push({ step, held: true, meaning: MEANINGS[step] });
   };
-  const { recover, verifiedBundles } = recoveries;
-  const proven = verifyMessageProof(proof, l1.view, proof.batchHash, { recover, verifiedBundles, onStep });
+  const proven = verifyMessageProof(proof, l1.view, proof.batchHash, { ...recoveries, onStep });
   const { number, timestamp } = proof.header;
   const batch = { number, hash: proof.batchHash, timestamp, commitment: undefined };
   return { ...proven, rung: 'sealed', steps, expiry: proof.bundle.expiry, batch };

@@ -170,11 +170,14 @@ class FileLane implements OutboxLane {
     }
   }
 
+  /**
+   * Only of a bundle that `load` forgets as well, by the head behind it or by the one that replaced it: a file that a power cut
+   * brings back changes nothing, so there is no fsync to wait for.
+   */
   async #forget(nonce: bigint): Promise<void> {
     await unlink(this.#pathOf(nonce)).catch((error) => {
       if (systemCode(error) !== 'ENOENT') throw error;
     });
-    await syncFolder(this.#folder);
     this.#records.delete(nonce);
   }
 
