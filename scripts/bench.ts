@@ -47,8 +47,9 @@ const TMPFS = 0x01021994;
 /** Milliseconds that one small write takes to be on the disk: the median of twenty. */
 function measureSync(folder: string): number {
   const name = join(folder, `sealpost-bench-sync-${process.pid}`);
-  const file = openSync(name, 'w');
+  let file: number | undefined;
   try {
+    file = openSync(name, 'w');
     const times: number[] = [];
     for (let at = 0; at < 20; at++) {
       const began = performance.now();
@@ -58,8 +59,8 @@ function measureSync(folder: string): number {
     }
     return times.sort((a, b) => a - b)[10] ?? Number.NaN;
   } finally {
-    closeSync(file);
-    rmSync(name);
+    if (file !== undefined) closeSync(file);
+    rmSync(name, { force: true });
   }
 }
 
@@ -103,7 +104,12 @@ async function bench(): Promise<number | undefined> {
     process.once(signal, () => abort.abort(new Failure('interrupted', undefined, 130)));
   const progress = new Progress();
   const began = performance.now();
-  const syncMs = measureSync(settings.parent);
+  let syncMs: number;
+  try {
+    syncMs = measureSync(settings.parent);
+  } catch (error) {
+    throw new Failure(`${settings.parent} cannot be written: ${(error as Error).message}`, 'choose another folder with --data');
+  }
   const results = new Map<string, Outcome>();
   for (const scenario of chosen) {
     try {

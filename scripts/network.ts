@@ -163,7 +163,14 @@ export class Network {
     waitForL1?: boolean;
   } = {}): Promise<Child> {
     this.options.onStep?.('Starting the sequencer');
-    this.log ??= createWriteStream(this.folder.file('log.jsonl'), { flags: 'a' });
+    if (this.log === undefined) {
+      this.log = createWriteStream(this.folder.file('log.jsonl'), { flags: 'a' });
+      // A full disk ends the sequencer, which says so, and not this process, which has to stop what it started.
+      this.log.once('error', (error) => {
+        this.options.onNote?.(`the log can no longer be written: ${error.message}`);
+        this.log?.on('error', () => {});
+      });
+    }
     const { log } = this;
     let onReady: (url: string) => void = () => {};
     const ready = new Promise<string>((resolve) => {
@@ -269,7 +276,7 @@ export class Network {
     this.stopping ??= (async () => {
       await this.family.stop();
       await new Promise<void>((resolve) => {
-        if (this.log === undefined) resolve();
+        if (this.log === undefined || this.log.destroyed) resolve();
         else this.log.end(resolve);
       });
       this.folder.release();

@@ -1,6 +1,7 @@
 import type { Acknowledged } from '../acknowledged.js';
 import { Histogram } from '../histogram.js';
 import type { Region } from '../presigned.js';
+import { Failure } from '../terminal.js';
 import { Arrivals, openLoop } from './arrivals.js';
 import type { ClosedPhase, OpenPhase, Phase, PhaseResult, Quantiles } from './load-plan.js';
 import { Observer } from './observer.js';
@@ -75,7 +76,7 @@ async function submit(drive: Drive, submitter: Submitter, tally: Tally, giveUpAt
     const why = `${answer.status} ${code ?? ''}`.trim();
     tally.refused[why] = (tally.refused[why] ?? 0) + 1;
     if (answer.status !== 503 || answer.retryAfterSeconds === undefined) tally.rude++;
-    if (answer.status !== 503 && answer.status !== 429) throw new Error(`refused: ${answer.status} ${text.slice(0, 500)}`);
+    if (answer.status !== 503 && answer.status !== 429) throw new Failure(`refused: ${answer.status} ${text.slice(0, 500)}`);
     const seconds = answer.retryAfterSeconds;
     const waitMs = retryAfterMs ?? (seconds === undefined ? DEFAULT_RETRY_MS : seconds * 1_000);
     await new Promise((wake) => setTimeout(wake, Math.max(0, Math.min(waitMs, giveUpAt - now))));
@@ -130,6 +131,11 @@ async function observed(
   }
 }
 
+const refusals = ({ refused }: Tally): string => {
+  const all = Object.entries(refused).map(([why, times]) => `${why} × ${times}`);
+  return all.length === 0 ? '' : `; answered ${all.join(', ')}`;
+};
+
 /** Every sender in a closed loop, until the time is over. */
 export function runClosed(drive: Drive, phase: ClosedPhase): Promise<PhaseResult> {
   const senders = drive.submitters.slice(0, phase.senders);
@@ -150,11 +156,12 @@ export function runClosed(drive: Drive, phase: ClosedPhase): Promise<PhaseResult
             count += size;
           }
         } catch (error) {
-          if (phase.untilBroken !== true || (error as Error).message.startsWith('refused')) throw error;
+          if (phase.untilBroken !== true || error instanceof Failure) throw error;
         }
       }),
     );
     clearInterval(shown);
+    if (tally.bundles === 0) throw new Failure(`nothing was accepted within ${phase.seconds} s${refusals(tally)}`);
     const seconds = Math.max(0.001, (tally.lastAt - beganAt) / 1_000);
     return { seconds: rounded(seconds), messagesPerSecond: Math.round(tally.messages / seconds) };
   });
@@ -176,7 +183,8 @@ export async function runOpen(drive: Drive, phase: OpenPhase, messagesPerSecond:
         const isWatched = watched.has(region);
         if (isWatched) watchers.sending(sender, nonce, plannedAt);
         const acceptedAt = await submit(drive, submitter, tally, giveUpAt);
-        if (acceptedAt === undefined) throw new Error(`a bundle was not accepted within ${DRAIN_MS / 1_000} s after the load`);
+        if (acceptedAt === undefined)
+          throw new Failure(`a bundle was not accepted within ${DRAIN_MS / 1_000} s after the load${refusals(tally)}`);
         latencies.record(acceptedAt - plannedAt);
         if (isWatched) watchers.accepted(sender, nonce, acceptedAt);
       };

@@ -123,7 +123,10 @@ export class Harness implements Bench {
       });
       this.signal.throwIfAborted();
       if (code !== 0 || result === undefined)
-        throw new Failure(`${path.slice(ROOT.length)} failed (exit code ${code}):\n${errors.slice(-20).join('\n')}`);
+        throw new Failure(
+          `${path.slice(ROOT.length)} ended with exit code ${code}: ${errors.slice(-20).join('\n')}`,
+          'if the answers do not say why: is the disk of --data full?',
+        );
       return result;
     } finally {
       clearTimeout(insist);

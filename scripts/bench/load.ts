@@ -2,6 +2,7 @@ import { type Acknowledged, checkAcknowledged } from '../acknowledged.js';
 import { l1Client } from '../deployment.js';
 import { Histogram } from '../histogram.js';
 import { LoadSender, makeRegion, type Region } from '../presigned.js';
+import { Failure } from '../terminal.js';
 import { Wire } from '../wire.js';
 import { Arrivals, openLoop } from './arrivals.js';
 import { type Drive, quantiles, runClosed, runOpen } from './drive.js';
@@ -189,4 +190,10 @@ const STEPS: Readonly<Record<string, string>> = {
   sample: 'proving messages one by one',
 };
 
-tell({ result: await run(JSON.parse(process.argv[2] ?? '{}') as LoadPlan) });
+try {
+  tell({ result: await run(JSON.parse(process.argv[2] ?? '{}') as LoadPlan) });
+} catch (error) {
+  process.stderr.write(`${error instanceof Failure ? error.message : (error as Error).stack}\n`);
+  // Connections and timers of what did not fail are still there.
+  process.exit(1);
+}

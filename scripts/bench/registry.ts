@@ -5,6 +5,7 @@ import { grown } from './grown.js';
 import { latency } from './latency.js';
 import { onchain } from './onchain.js';
 import { peers } from './peers.js';
+import { proofs } from './proofs.js';
 import { reads } from './reads.js';
 import type { Scenario } from './scenario.js';
 import { soak } from './soak.js';
@@ -19,6 +20,7 @@ export const SCENARIOS: readonly Scenario[] = [
   backpressure,
   grown,
   soak,
+  proofs,
   onchain,
   peers,
   fanout,
