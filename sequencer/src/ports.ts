@@ -66,6 +66,13 @@ export interface FullEntry extends Entry {
   readonly bundle: Uint8Array;
 }
 
+/** Entries that follow each other on a lane, together as a batch file has them. */
+export interface EntryPage {
+  readonly entries: readonly FullEntry[];
+  /** `void(1) ‖ previous(8) ‖ framed bundle` of each entry (PROTOCOL.md §5); the bundles above are views into it. */
+  readonly bytes: Uint8Array;
+}
+
 /** Entries of one lane that become durable together and are promised by one receipt statement (§7). */
 export interface CommitGroup {
   readonly lane: number;
@@ -158,7 +165,7 @@ export interface Store {
   /** Entries from `firstSequence` on, in order: at least one if there is any, at most `maxCount`. */
   entries(lane: number, firstSequence: bigint, maxCount: number): Entry[];
   /** `count` entries with their bundles, in order, a page of a few MiB at a time. */
-  entryPages(lane: number, firstSequence: bigint, count: number): Iterable<readonly FullEntry[]>;
+  entryPages(lane: number, firstSequence: bigint, count: number): Iterable<EntryPage>;
   /** The commit group that an entry belongs to. */
   groupOf(lane: number, sequence: bigint): GroupRecord | undefined;
 

@@ -6,7 +6,6 @@ import {
   buildMessageProof,
   type Domain,
   dataCid,
-  entryPrefix,
   type Hex,
   MAX_MESSAGES,
   type MerkleTree,
@@ -200,12 +199,7 @@ export class LogReader {
 
   private *batchFileParts({ header }: SealedBatch): Generator<Uint8Array> {
     yield batchFileHeader(header, header.count);
-    for (const page of this.deps.store.entryPages(header.lane, header.firstSequence, header.count)) {
-      for (const entry of page) {
-        yield entryPrefix(entry);
-        yield entry.bundle;
-      }
-    }
+    for (const { bytes } of this.deps.store.entryPages(header.lane, header.firstSequence, header.count)) yield bytes;
   }
 
   /** Per lane, the next sequence not yet on each rung, and the newest batch. */

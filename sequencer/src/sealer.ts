@@ -4,7 +4,6 @@ import {
   batchHash,
   dataHash,
   ENTRY_PREFIX_BYTES,
-  entryPrefix,
   type Hex,
   MAX_BATCH_ENTRIES,
   MAX_BATCH_FILE_BYTES,
@@ -14,7 +13,7 @@ import {
 import {
   type Clock,
   type EntryClaims,
-  type FullEntry,
+  type EntryPage,
   type Hashing,
   type Log,
   type SealedBatch,
@@ -83,30 +82,26 @@ export interface DigestRequest {
  * Hashes a batch's entries into its root and its file's content address (PROTOCOL.md §4, §5). `pages` yields exactly
  * the entries asked for, in order; only one page is held at a time.
  */
-export function digestBatch(request: DigestRequest, pages: Iterable<readonly FullEntry[]>, hashing: Hashing): BatchDigest {
+export function digestBatch(request: DigestRequest, pages: Iterable<EntryPage>, hashing: Hashing): BatchDigest {
   const claims: EntryClaims[] = [];
   let bytes = 0;
   let messages = 0;
   let timestamp: bigint | undefined;
   function* parts(): Generator<Uint8Array> {
-    yield batchFileHeader(request, request.count);
+    const header = batchFileHeader(request, request.count);
+    bytes += header.length;
+    yield header;
     for (const page of pages) {
-      for (const entry of page) {
-        timestamp ??= entry.acceptedAt;
-        claims.push({ void: entry.void, previous: entry.previous, bundleHash: entry.bundleHash });
-        if (entry.void === 0) messages += entry.count;
-        yield entryPrefix(entry);
-        yield entry.bundle;
+      for (const { void: isVoid, previous, bundleHash, acceptedAt, count } of page.entries) {
+        timestamp ??= acceptedAt;
+        claims.push({ void: isVoid, previous, bundleHash });
+        if (isVoid === 0) messages += count;
       }
+      bytes += page.bytes.length;
+      yield page.bytes;
     }
   }
-  function* counted(): Generator<Uint8Array> {
-    for (const part of parts()) {
-      bytes += part.length;
-      yield part;
-    }
-  }
-  const address = dataHash(counted(), hashing.sha256);
+  const address = dataHash(parts(), hashing.sha256);
   if (claims.length !== request.count || timestamp === undefined) {
     throw new Error(`expected ${request.count} entries from sequence ${request.firstSequence} on, got ${claims.length}`);
   }

@@ -192,6 +192,8 @@ const MAX_ACCOUNTS = 100_000;
 export class Sequencer {
   private readonly queue: Ticket[] = [];
   private readonly accounts = new LRUCache<string, AccountState>({ max: MAX_ACCOUNTS });
+  /** Of lanes that were written to, so that a group costs no look-up. */
+  private readonly tails = new Map<number, ReturnType<Store['tail']>>();
   private bytesQueued = 0;
   private stopping = false;
   private running = false;
@@ -323,6 +325,10 @@ export class Sequencer {
       // A crash from here on leaves entries without a written signature: it is made anew over the same leaves.
       book.saved(signed);
       for (const [key, state] of plan.accounts) this.accounts.set(key, state);
+      for (const { lane, entries } of groups) {
+        const { sequence, acceptedAt } = entries.at(-1) as FullEntry;
+        this.tails.set(lane, { nextSequence: sequence + 1n, acceptedAt });
+      }
       this.noRoom = false;
       onAppended(groups, topicKeys);
       return undefined;
@@ -372,7 +378,7 @@ export class Sequencer {
   private ledger(): Ledger {
     const { store } = this.deps;
     return {
-      tail: (lane) => store.tail(lane),
+      tail: (lane) => this.tails.get(lane) ?? store.tail(lane),
       account: (sender, lane) => this.account(sender, lane),
       entryAt: (sender, lane, nonce) => {
         // What is not below the account's next nonce is not in the log: no need to look.

@@ -1,6 +1,6 @@
 import { toHex } from '@sealpost/prover';
 import type { Database } from 'better-sqlite3';
-import type { Entry, FullEntry } from '../ports.js';
+import type { Entry, EntryPage, FullEntry } from '../ports.js';
 import { BUNDLE_AT, type BundleFile } from './bundle-file.js';
 import { laneOf, positionOf, sequenceOf } from './schema.js';
 
@@ -27,7 +27,7 @@ export function* entryPages(
   database: Database,
   file: BundleFile,
   { lane, firstSequence, count }: { lane: number; firstSequence: bigint; count?: number },
-): Generator<FullEntry[]> {
+): Generator<EntryPage> {
   const statement = database.prepare('SELECT * FROM entries WHERE position >= ? AND position < ? ORDER BY position');
   const end = count === undefined ? positionOf(lane + 1, 0n) : positionOf(lane, firstSequence + BigInt(count));
   let from = positionOf(lane, firstSequence);
@@ -35,32 +35,25 @@ export function* entryPages(
     const rows: EntryRow[] = [];
     let bytes = 0;
     for (const row of statement.iterate(from, end) as IterableIterator<EntryRow>) {
+      // Those of a lane mostly follow each other in the file, too: they are read with one call.
+      if (bytes > 0 && row.file_offset !== (rows[0] as EntryRow).file_offset + bytes) break;
       rows.push(row);
-      bytes += row.bytes;
+      bytes += BUNDLE_AT + row.bytes;
       from = row.position + 1;
       if (bytes >= PAGE_BYTES) break;
     }
     if (rows.length === 0) return;
-    yield withBundles(rows, file);
+    yield pageOf(rows, file.read((rows[0] as EntryRow).file_offset, bytes));
   }
 }
 
-/** Entries that follow each other in the file, as those of a lane mostly do, are read with one call. */
-function withBundles(rows: readonly EntryRow[], file: BundleFile): FullEntry[] {
-  const entries: FullEntry[] = [];
-  for (let first = 0; first < rows.length; ) {
-    const start = (rows[first] as EntryRow).file_offset;
-    let end = start;
-    let next = first;
-    for (let row = rows[next]; row !== undefined && row.file_offset === end; row = rows[++next]) end += BUNDLE_AT + row.bytes;
-    const stretch = file.read(start, end - start);
-    for (const row of rows.slice(first, next)) {
-      const at = row.file_offset - start + BUNDLE_AT;
-      entries.push({ ...toEntry(row), bundle: stretch.subarray(at, at + row.bytes) });
-    }
-    first = next;
-  }
-  return entries;
+function pageOf(rows: readonly EntryRow[], bytes: Buffer): EntryPage {
+  let at = 0;
+  const entries = rows.map((row) => {
+    at += BUNDLE_AT + row.bytes;
+    return { ...toEntry(row), bundle: bytes.subarray(at - row.bytes, at) };
+  });
+  return { entries, bytes };
 }
 
 /** The entry with its bundle. */

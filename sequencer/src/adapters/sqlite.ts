@@ -7,6 +7,7 @@ import {
   type CommitGroup,
   type Commitment,
   type Entry,
+  type EntryPage,
   type FullEntry,
   type Genesis,
   type GroupRecord,
@@ -338,7 +339,7 @@ class SqliteStore implements Store {
     return this.topics.placesOf(topic, lane, after, limit);
   }
 
-  entryPages(lane: number, firstSequence: bigint, count: number): Generator<FullEntry[]> {
+  entryPages(lane: number, firstSequence: bigint, count: number): Generator<EntryPage> {
     return entryPages(this.reader, this.bundles, { lane, firstSequence, count });
   }
 

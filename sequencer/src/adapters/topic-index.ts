@@ -138,8 +138,8 @@ export class TopicIndex {
     const { reader, bundles, salt } = this.deps;
     const end = index.runs.at(-1)?.endPlace ?? 0;
     const firstSequence = BigInt(Math.floor(end / MAX_MESSAGES));
-    for (const page of entryPages(reader, bundles, { lane, firstSequence })) {
-      for (const entry of page) {
+    for (const { entries } of entryPages(reader, bundles, { lane, firstSequence })) {
+      for (const entry of entries) {
         const { keys, places } = postingsOf(salt, entry);
         const from = places.findIndex((place) => place >= end);
         if (from >= 0) index.tail.add(keys.subarray(from), places.subarray(from));
