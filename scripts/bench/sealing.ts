@@ -35,7 +35,7 @@ export interface SealingResult {
 }
 
 /** Seals one after the other in one context: HPKE counts their nonces, so each waits for the one before. */
-async function bareSeals({ payload, ms }: SealingPlan): Promise<number> {
+async function bareSeals(payload: number, ms: number): Promise<number> {
   const suite = new CipherSuite({ kem: new DhkemX25519HkdfSha256(), kdf: new HkdfSha256(), aead: new Aes128Gcm() });
   const { publicKey } = await suite.kem.generateKeyPair();
   const context = await suite.createSenderContext({ recipientPublicKey: publicKey });
@@ -47,7 +47,7 @@ async function bareSeals({ payload, ms }: SealingPlan): Promise<number> {
     await context.seal(plaintext);
     done++;
   }
-  return Math.round((done * 1_000) / (performance.now() - began));
+  return (done * 1_000) / (performance.now() - began);
 }
 
 /** Sends for a while; what was accepted counts until the last receipt is there. */
@@ -74,13 +74,15 @@ async function send(plan: SealingPlan, outbox?: ReturnType<typeof fileOutbox>): 
 }
 
 const plan = JSON.parse(process.argv[2] ?? '{}') as SealingPlan;
+// Half before and half after, so that what else the machine does meanwhile is not held against one of them alone.
+const sealsBefore = await bareSeals(plan.payload, plan.ms / 2);
 const memory = await send(plan);
 const files = await send(plan, fileOutbox({ folder: plan.folder }));
 const result: SealingResult = {
   memoryPerSecond: memory.perSecond,
   memoryCpu: Math.round(memory.cpu * 100) / 100,
   filesPerSecond: files.perSecond,
-  sealsPerSecond: await bareSeals(plan),
+  sealsPerSecond: Math.round((sealsBefore + (await bareSeals(plan.payload, plan.ms / 2))) / 2),
 };
 const line: ProcessLine<SealingResult> = { result };
 process.stdout.write(`${JSON.stringify(line)}\n`);
