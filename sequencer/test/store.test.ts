@@ -86,6 +86,18 @@ test('a bundle file that is cut off or away is said, and bundles without their d
   rmSync(folder, { recursive: true });
 });
 
+test('a topic index that is not whole is said', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sealpost-store-'));
+  const path = join(folder, 'store');
+  await (await createStore(path, genesisOf(1))).close();
+  change(path, "INSERT INTO topic_runs VALUES (3, 0, 0, 0, 1, x'')");
+  await expect(loadStore(path)).rejects.toMatchObject({ code: 'store.damaged', message: expect.stringContaining('not whole') });
+  change(path, 'DELETE FROM topic_runs');
+  rmSync(runFolder(path), { recursive: true });
+  await expect(loadStore(path)).rejects.toMatchObject({ code: 'store.damaged', message: expect.stringContaining('not whole') });
+  rmSync(folder, { recursive: true });
+});
+
 test('a database of before the first release is refused by its version', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'sealpost-store-'));
   const path = join(folder, 'store');

@@ -1,5 +1,6 @@
 import {
   closeSync,
+  existsSync,
   fdatasyncSync,
   fstatSync,
   fsyncSync,
@@ -93,6 +94,8 @@ function encodePage({ keys, places }: Postings): Buffer {
   page.set(places, keys.length);
   return Buffer.from(page.buffer);
 }
+
+export const hasRun = (folder: string, id: number): boolean => existsSync(runPath(folder, id));
 
 export const removeRun = (folder: string, id: number): void => rmSync(runPath(folder, id), { force: true });
 

@@ -27,10 +27,10 @@ import { BundleFile, bundleFilePath } from './bundle-file.js';
 import { type EntryRow, endOfBundles, entryPages, toEntry, toFullEntry } from './entries.js';
 import type { IndexRequest } from './index-worker.js';
 import { packGroups } from './packed-groups.js';
-import { bytesOfRuns, runFolder, syncFolder } from './run-files.js';
+import { bytesOfRuns, hasRun, runFolder, syncFolder } from './run-files.js';
 import { configure, laneOf, migrate, positionOf, SCHEMA_VERSION, saltOf, sequenceOf, UNSUPPORTED_VERSIONS } from './schema.js';
 import type { Write, WriterData } from './sqlite-writer.js';
-import { placeNumber, TopicIndex } from './topic-index.js';
+import { placeNumber, readRuns, TopicIndex } from './topic-index.js';
 
 export interface StoreOptions {
   /** How large the database and the file of its bundles may each become; 0 for no limit but the disk's. */
@@ -111,7 +111,7 @@ export async function loadStore(path: string, options: StoreOptions = {}): Promi
       if (database.prepare('SELECT 1 FROM genesis').get() === undefined) {
         throw new Error('it has no genesis: its making was interrupted; remove it and create it again');
       }
-      checkBundles(path, endOfBundles(database));
+      checkFiles(path, database);
     } finally {
       database.close();
     }
@@ -158,12 +158,17 @@ function removeDatabase(path: string): void {
 }
 
 /** What belongs to a database is there: the file of its bundles, at least as long as the database says, and its topic index. */
-function checkBundles(path: string, end: number): void {
+function checkFiles(path: string, database: Database): void {
   const file = bundleFilePath(path);
   const { size } = statSync(file, { throwIfNoEntry: false }) ?? {};
+  const end = endOfBundles(database);
   if (size === undefined) throw new Error(`${file} is missing: it holds the bundles, put it back beside the database`);
   if (size < end) throw new Error(`${file} has ${size} bytes, expected ${end}: it is older than the database, or was cut off`);
-  if (!existsSync(runFolder(path))) throw new Error(`${runFolder(path)} is missing: put it back beside the database`);
+  const folder = runFolder(path);
+  const missing = readRuns(database).find(({ id }) => !hasRun(folder, id));
+  if (missing !== undefined || !existsSync(folder)) {
+    throw new Error(`${folder} is not whole: it holds the topic index, put it back beside the database`);
+  }
 }
 
 /** Node's recursive mkdir never returns where mkdir says ENOENT though the parent is there, as under /proc. */
