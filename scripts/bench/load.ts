@@ -18,10 +18,10 @@ const progress = (what: string, done: number, total: number) => tell({ progress:
 const DAY_SECONDS = 86_400n;
 /** Bundles that are signed before a phase: what goes beyond is signed while it runs, 60 µs each. */
 const MAX_SIGNED_AHEAD = 200_000;
-/** Signed ahead of what the rate before asks for: so much more may be needed. */
-const SPARE = 1.15;
-/** Signed by each sender before anything is known about the rate. */
-const FIRST_SIGNED = 24;
+/** Of what the rate before asks for, so many times as much is signed ahead: a server that is still warming up gets faster. */
+const SPARE = 2;
+/** Bundles signed before anything is known about the rate. */
+const FIRST_SIGNED = 4_096;
 /** Bundles a second, at most, whose arrival on a stream is looked at. */
 const WATCHED_PER_SECOND = 200;
 const REGION_BYTES = 200_000_000;
@@ -96,7 +96,7 @@ async function drivePhases(plan: LoadPlan, drive: Drive, regions: Regions): Prom
       regions.expect(0, 0);
       const left = (phase.untilMessages ?? Number.POSITIVE_INFINITY) - drive.acknowledged.length * plan.bundle;
       const likely = Math.min(left, (maximum ?? 0) * phase.seconds * SPARE) / plan.bundle;
-      signAhead(senders, maximum === undefined ? FIRST_SIGNED * phase.senders : likely);
+      signAhead(senders, maximum === undefined ? FIRST_SIGNED : likely);
       const result = await runClosed(drive, phase);
       maximum = result.messagesPerSecond;
       results.push(result);

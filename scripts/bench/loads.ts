@@ -29,9 +29,9 @@ export const shapeOf = (settings: BenchSettings, own: Shape): Shape => ({
   payload: settings.payload ?? own.payload,
 });
 
-/** Milliseconds of load that warm both sides up; they are not measured. */
+/** Load that warms both sides up, and tells about how many bundles what follows needs; it is not measured. */
 export const warmUp = ({ quick }: BenchSettings, senders: number) =>
-  ({ kind: 'closed', name: 'warming up', seconds: quick ? 0.5 : 1.5, senders }) as const;
+  ({ kind: 'closed', name: 'warming up', seconds: quick ? 1 : 2, senders }) as const;
 
 /** Batches are sealed and mined more often where all has to be over soon: what is waited for at the end is the L1. */
 export const networkOptions = ({ quick }: BenchSettings) => ({ blockTime: quick ? 0.25 : 1 });
@@ -132,7 +132,7 @@ export function loadNotes(result: LoadResult, shape: Shape): string[] {
 
 export const percent = (share: number): string => `${Math.round(100 * share)} %`;
 
-/** @throws Failure unless the disk has room for it, and twice the write-ahead log */
+/** @throws Failure unless the disk has room for so much */
 export function requireRoom({ parent }: BenchSettings, bytes: number): void {
   const { bavail, bsize } = statfsSync(parent);
   if (bavail * bsize < bytes)
@@ -142,7 +142,7 @@ export function requireRoom({ parent }: BenchSettings, bytes: number): void {
     );
 }
 
-/** What so many messages take on disk, generously: their bytes, what is stored beside them, and the L1's copy of nothing. */
+/** What so many messages take on disk, generously: their bytes, what is stored beside them, and logs until they are folded in. */
 export const roomFor = (messages: number, payload: number): number =>
   Math.ceil(messages * (MESSAGE_HEAD_BYTES + payload + LENGTH_BYTES + 100)) + 1e9;
 

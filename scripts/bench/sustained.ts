@@ -30,7 +30,7 @@ function sustain(own: Shape, seconds: number, limit: Limit) {
     bench.withNetwork(networkOptions(bench.settings), async (stage) => {
       const { settings } = bench;
       const shape = shapeOf(settings, own);
-      const long = loadSeconds(settings, seconds, 1.5);
+      const long = loadSeconds(settings, seconds, 2);
       const result = await runLoad(bench, stage, shape, {
         phases: [
           warmUp(settings, shape.senders),
