@@ -13,7 +13,7 @@ const HASHES = { noble: 'JavaScript', native: 'Node’s SHA-256 passed in' } as 
 
 async function run(bench: Bench): Promise<Outcome> {
   const { settings } = bench;
-  const ms = loadSeconds(settings, 1, 0.3) * 1_000;
+  const ms = loadSeconds(settings, 0.6, 0.3) * 1_000;
   const bundle = settings.bundle ?? BUNDLE_MESSAGES;
   const payload = settings.payload ?? PAYLOAD_BYTES;
   const rows: Row[] = [];
@@ -38,6 +38,8 @@ async function run(bench: Bench): Promise<Outcome> {
     }),
   );
   const beside = { what: 'bare HPKE seals, one context', value: sent.sealsPerSecond };
+  // The engine seals on threads of its own, so that the process may take more than one core.
+  const perCore = Math.round(sent.memoryPerSecond / Math.max(1, sent.memoryCpu));
   rows.push(
     {
       figure: 'sendMany: sealed, signed, receipts verified; outbox in memory',
@@ -45,6 +47,7 @@ async function run(bench: Bench): Promise<Outcome> {
       unit: 'messages/s',
       beside,
     },
+    { figure: 'the same, a second of one core', value: perCore, unit: 'messages/s', beside },
     { figure: 'the same, outbox of files with fsync', value: sent.filesPerSecond, unit: 'messages/s', beside },
   );
   return {
@@ -52,6 +55,7 @@ async function run(bench: Bench): Promise<Outcome> {
       proofsPerSecond: verified.noble?.knownPerSecond,
       proofsPerSecondNative: verified.native?.knownPerSecond,
       sendManyPerSecond: sent.memoryPerSecond,
+      sendManyPerCore: perCore,
       sealsPerSecond: sent.sealsPerSecond,
       verified,
       sent,
@@ -69,7 +73,7 @@ async function run(bench: Bench): Promise<Outcome> {
 
 export const proofs: Scenario = {
   name: 'proofs',
-  about: 'proofs verified by one core, messages sealed and sent by one client (15 s)',
+  about: 'proofs verified by one core, messages sealed and sent by one client (10 s)',
   byDefault: true,
   run,
 };
