@@ -22,6 +22,8 @@ export interface Hashing {
   messagesTree(view: BundleView): MerkleTree;
   /** Over entryHashes, in sequence order: the same in receipts and batches. At least one entry. */
   entriesTree(entries: readonly EntryClaims[]): MerkleTree;
+  /** Over entryHashes that are there already, 32 bytes each. */
+  leavesTree(leaves: Uint8Array): MerkleTree;
 }
 
 /** What an entryHash is made of (§3). */
@@ -176,7 +178,10 @@ export interface Store {
 
   // Written by the sealer only.
 
-  appendBatch(batch: SealedBatch): Promise<void>;
+  /** `leaves` are the entryHashes of its entries, in order, 32 bytes each: what proofs are made of. */
+  appendBatch(batch: SealedBatch, leaves: Uint8Array): Promise<void>;
+  /** The `leaves` of a batch that is there. */
+  leavesOf(lane: number, number: bigint): Uint8Array;
   batch(lane: number, number: bigint): SealedBatch | undefined;
   /** The newest batch of a lane. */
   lastBatch(lane: number): SealedBatch | undefined;

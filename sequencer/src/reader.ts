@@ -80,6 +80,8 @@ export interface ReaderDeps {
 const MAX_PAGE_BYTES = 8_388_608;
 // Index rows looked at before the event loop gets its turn: senders that are not wanted are passed over.
 const PLACES_A_TURN = 1_000;
+// Bundles are opened and hashed for proofs: an event loop that is held for longer than this is one that answers nobody.
+const MAX_TURN_MS = 10;
 // A batch of 4,096 entries holds a tree of 256 KiB: 16 MiB of trees.
 const MAX_BATCH_TREES = 64;
 
@@ -121,6 +123,11 @@ export class LogReader {
     if (next >> 48n !== 0n) throw new RequestError('request.invalid', 'after: expected a cursor that this API gave out');
     let bytes = 0;
     let open: OpenEntry | undefined;
+    let turnAt = performance.now();
+    const nextTurn = async () => {
+      await new Promise((resolve) => setImmediate(resolve));
+      turnAt = performance.now();
+    };
     while (!signal?.aborted) {
       const wanted = senders.size > 0 ? PLACES_A_TURN : Math.min(limit - messages.length, PLACES_A_TURN);
       const places = store.placesOf(topic, lane, placeBefore(next), wanted);
@@ -139,8 +146,9 @@ export class LogReader {
         messages.push(proofs ? { ...record, proof: this.receiptProof(open, place.index, record) } : record);
         bytes += record.payload.length;
         if (messages.length === limit || bytes >= maxBytes) return { messages, next };
+        if (performance.now() - turnAt > MAX_TURN_MS) await nextTurn();
       }
-      await new Promise((resolve) => setImmediate(resolve));
+      await nextTurn();
     }
     return { messages, next };
   }
@@ -275,7 +283,7 @@ export class LogReader {
   private batchTree({ header, batchHash }: SealedBatch): MerkleTree {
     let tree = this.batchTrees.get(batchHash);
     if (tree === undefined) {
-      tree = this.deps.hashing.entriesTree(this.deps.store.entries(header.lane, header.firstSequence, header.count));
+      tree = this.deps.hashing.leavesTree(this.deps.store.leavesOf(header.lane, header.number));
       this.batchTrees.set(batchHash, tree);
     }
     return tree;

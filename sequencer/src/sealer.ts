@@ -5,6 +5,7 @@ import {
   dataHash,
   ENTRY_PREFIX_BYTES,
   type Hex,
+  join,
   MAX_BATCH_ENTRIES,
   MAX_BATCH_FILE_BYTES,
   toHex,
@@ -63,6 +64,8 @@ export function planSeal({ bundleBytes, oldestAgeMs }: Unsealed, limits: SealLim
 /** What a batch's entries hash to. */
 export interface BatchDigest {
   readonly bundlesRoot: Hex;
+  /** The entryHashes, in order, 32 bytes each. */
+  readonly leaves: Uint8Array<ArrayBuffer>;
   readonly dataHash: Hex;
   readonly bytes: number;
   readonly messages: number;
@@ -105,7 +108,9 @@ export function digestBatch(request: DigestRequest, pages: Iterable<EntryPage>, 
   if (claims.length !== request.count || timestamp === undefined) {
     throw new Error(`expected ${request.count} entries from sequence ${request.firstSequence} on, got ${claims.length}`);
   }
-  return { bundlesRoot: toHex(hashing.entriesTree(claims).root), dataHash: address, bytes, messages, timestamp };
+  const tree = hashing.entriesTree(claims);
+  const leaves = new Uint8Array(join(tree.levels[0] as Uint8Array[]));
+  return { bundlesRoot: toHex(tree.root), leaves, dataHash: address, bytes, messages, timestamp };
 }
 
 export interface SealerDeps {
@@ -227,7 +232,7 @@ export class Sealer {
   private async seal(lane: number, state: LaneState, count: number): Promise<boolean> {
     const { store, digest, log, termOf, onSealed } = this.deps;
     const number = (state.last?.header.number ?? 0n) + 1n;
-    const { bytes, messages, ...hashes } = await digest({ lane, number, firstSequence: state.nextSequence, count });
+    const { bytes, messages, leaves, ...hashes } = await digest({ lane, number, firstSequence: state.nextSequence, count });
     const header = {
       lane,
       term: termOf(lane),
@@ -244,7 +249,7 @@ export class Sealer {
     // A crash before this leaves the entries unsealed, and the next start seals them again, perhaps cut elsewhere:
     // nobody was told of this batch. A crash after it leaves a batch that the poster finds.
     try {
-      await store.appendBatch(batch);
+      await store.appendBatch(batch, leaves);
     } catch (error) {
       if (!(error instanceof StoreFullError)) throw error;
       if (!this.noRoom) log.error('store.full', { message: error.message });

@@ -119,7 +119,7 @@ export class World {
         dataHash: toHex(crypto.getRandomValues(new Uint8Array(32))),
         ...more,
       };
-      await this.store.appendBatch({ header, batchHash: batchHash(header), bytes: 100, messages: 3 });
+      await this.store.appendBatch({ header, batchHash: batchHash(header), bytes: 100, messages: 3 }, new Uint8Array(32));
     }
     this.poster.notify();
   }

@@ -97,6 +97,10 @@ const batchAt = (lane: number, number: bigint, firstSequence: bigint, count: num
   return { header, batchHash: batchHash(header), bytes: 1_234, messages: count * 2 };
 };
 
+/** As many hashes as the batch has entries, different in each batch. */
+const leavesAt = ({ header, batchHash: hash }: SealedBatch): Uint8Array =>
+  Buffer.concat(Array.from({ length: header.count }, () => Buffer.from(hash.slice(2), 'hex')));
+
 const commitmentAt = (lane: number, number: bigint, blockNumber: bigint): Commitment => ({
   lane,
   number,
@@ -507,14 +511,15 @@ export function storeCompliance(name: string, factory: StoreFactory): void {
       const path = newPath();
       const store = await create(2, path);
       const batches = [batchAt(0, 1n, 0n, 4), batchAt(0, 2n, 4n, 1), batchAt(0, 3n, 5n, 10)];
-      for (const batch of batches) await store.appendBatch(batch);
-      await store.appendBatch(batchAt(1, 1n, 0n, 2));
+      for (const batch of batches) await store.appendBatch(batch, leavesAt(batch));
+      await store.appendBatch(batchAt(1, 1n, 0n, 2), leavesAt(batchAt(1, 1n, 0n, 2)));
       await close(store);
       const read = await load(path);
       expect(read.batch(0, 2n)).toEqual(batches[1]);
       expect(read.batch(1, 2n)).toBeUndefined();
       expect(read.batch(0, 2n ** 64n - 1n)).toBeUndefined();
       expect(read.lastBatch(0)).toEqual(batches[2]);
+      for (const batch of batches) expect(Buffer.from(read.leavesOf(0, batch.header.number))).toEqual(leavesAt(batch));
       expect([0n, 3n, 4n, 5n, 14n, 15n].map((sequence) => read.batchOf(0, sequence)?.header.number)).toEqual([
         1n,
         1n,
@@ -532,8 +537,8 @@ export function storeCompliance(name: string, factory: StoreFactory): void {
       expect(numbers(read.batchesFrom(0, 2n, 10))).toEqual([2n, 3n]);
       expect(numbers(read.batchesFrom(0, 1n, 1))).toEqual([1n]);
       expect(numbers(read.batchesFrom(0, 2n ** 64n - 1n, 1))).toEqual([]);
-      await expect(read.appendBatch(batchAt(0, 3n, 15n, 1))).rejects.toThrow();
-      await expect(read.appendBatch(batchAt(0, 4n, 5n, 1))).rejects.toThrow();
+      await expect(read.appendBatch(batchAt(0, 3n, 15n, 1), new Uint8Array(32))).rejects.toThrow();
+      await expect(read.appendBatch(batchAt(0, 4n, 5n, 1), new Uint8Array(32))).rejects.toThrow();
     });
 
     test('one L1 step forgets what a reorg took and what is old, then adds', async () => {
@@ -623,7 +628,7 @@ export function storeCompliance(name: string, factory: StoreFactory): void {
     test('a write after the end is refused, and not as store.full', async () => {
       const store = await create();
       await close(store);
-      await expect(store.appendBatch(batchAt(0, 1n, 0n, 1))).rejects.toSatisfy(
+      await expect(store.appendBatch(batchAt(0, 1n, 0n, 1), new Uint8Array(32))).rejects.toSatisfy(
         (error: { code?: string }) => error instanceof Error && error.code !== 'store.full',
       );
     });

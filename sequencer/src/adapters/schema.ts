@@ -3,7 +3,8 @@ import type { TopicSalt } from '../topics.js';
 
 /**
  * The numbered migrations, oldest first; `user_version` counts those that were applied, and those before them that no database
- * of today has. One stage writes each table: sequencer → entries, groups, topic_runs; sealer → batches; follower → l1_blocks,
+ * of today has. One stage writes each table: sequencer → entries, groups, topic_runs; sealer → batches,
+ * batch_leaves; follower → l1_blocks,
  * commitments; poster → sends.
  */
 const MIGRATIONS = [
@@ -41,6 +42,11 @@ const MIGRATIONS = [
      PRIMARY KEY (lane, number)
    ) STRICT, WITHOUT ROWID;
    CREATE UNIQUE INDEX batches_by_sequence ON batches (lane, first_sequence);
+
+   CREATE TABLE batch_leaves (
+     lane INTEGER NOT NULL, number INTEGER NOT NULL, leaves BLOB NOT NULL,
+     PRIMARY KEY (lane, number)
+   ) STRICT;
 
    CREATE TABLE l1_blocks (
      number INTEGER PRIMARY KEY, hash BLOB NOT NULL, parent_hash BLOB NOT NULL, timestamp INTEGER NOT NULL

@@ -11,7 +11,7 @@ import { configure, laneOf, positionOf, saltOf } from './schema.js';
 /** What the writer's thread is asked to make durable: the writing half of `Store`. */
 export type Write =
   | ({ readonly kind: 'groups' } & PackedGroups)
-  | { readonly kind: 'batch'; readonly batch: SealedBatch }
+  | { readonly kind: 'batch'; readonly batch: SealedBatch; readonly leaves: Uint8Array }
   | { readonly kind: 'l1'; readonly step: L1Step }
   | { readonly kind: 'send'; readonly send: SendRecord }
   | { readonly kind: 'forget'; readonly transactionHashes: readonly string[] }
@@ -118,7 +118,9 @@ serveThread(({ path, maxBytes }: WriterData) => {
     return keys;
   };
 
-  const appendBatch = database.transaction(({ header, batchHash, bytes, messages }: SealedBatch) => {
+  const insertLeaves = database.prepare('INSERT INTO batch_leaves (lane, number, leaves) VALUES (?, ?, ?)');
+  const appendBatch = database.transaction(({ header, batchHash, bytes, messages }: SealedBatch, leaves: Uint8Array) => {
+    insertLeaves.run(header.lane, Number(header.number), leaves);
     insertBatch.run(
       header.lane,
       Number(header.number),
@@ -199,7 +201,7 @@ serveThread(({ path, maxBytes }: WriterData) => {
         return { value: keys, transfer: [keys.buffer] };
       }
       case 'batch':
-        return { value: appendBatch(write.batch) };
+        return { value: appendBatch(write.batch, write.leaves) };
       case 'l1':
         return { value: applyL1(write.step) };
       case 'send':

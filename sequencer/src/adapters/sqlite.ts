@@ -256,6 +256,7 @@ class SqliteStore implements Store {
       entry: reader.prepare('SELECT * FROM entries WHERE position = ?'),
       entries: reader.prepare(`SELECT * FROM entries WHERE ${inLane} ORDER BY position LIMIT ?`),
       groupOf: reader.prepare('SELECT * FROM groups WHERE position <= ? ORDER BY position DESC LIMIT 1'),
+      leavesOf: reader.prepare('SELECT leaves FROM batch_leaves WHERE lane = ? AND number = ?').pluck(),
       batch: reader.prepare('SELECT * FROM batches WHERE lane = ? AND number = ?'),
       batchOf: reader.prepare(
         'SELECT * FROM batches WHERE lane = ? AND first_sequence <= ? ORDER BY first_sequence DESC LIMIT 1',
@@ -348,8 +349,12 @@ class SqliteStore implements Store {
     return entryPages(this.reader, this.bundles, { lane, firstSequence, count });
   }
 
-  async appendBatch(batch: SealedBatch): Promise<void> {
-    await this.write({ kind: 'batch', batch });
+  async appendBatch(batch: SealedBatch, leaves: Uint8Array): Promise<void> {
+    await this.write({ kind: 'batch', batch, leaves });
+  }
+
+  leavesOf(lane: number, number: bigint): Uint8Array {
+    return this.statements.leavesOf.get(lane, clamp(number)) as Buffer;
   }
 
   batch(lane: number, number: bigint): SealedBatch | undefined {
