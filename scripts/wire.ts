@@ -18,7 +18,10 @@ const SMALL_BYTES = 16_384;
 export class Wire {
   private socket: Socket | undefined;
   private pending: { resolve: (answer: Answer) => void; reject: (error: Error) => void } | undefined;
-  private received: Buffer = Buffer.alloc(0);
+  /** Of the answer that is arriving: its pieces, how long they are, and how long they have to be, as far as that is known. */
+  private waiting: Buffer[] = [];
+  private waitingBytes = 0;
+  private neededBytes = 0;
   private readonly host: string;
   private readonly port: number;
 
@@ -36,7 +39,7 @@ export class Wire {
       socket.once('error', reject);
     });
     this.socket = socket;
-    this.received = Buffer.alloc(0);
+    this.forget();
     socket.on('data', (chunk: Buffer) => this.take(chunk));
     const lost = (error?: Error) => {
       if (this.socket === socket) this.socket = undefined;
@@ -82,14 +85,22 @@ export class Wire {
   }
 
   private take(chunk: Buffer): void {
-    this.received = this.received.length === 0 ? chunk : Buffer.concat([this.received, chunk]);
-    const end = this.received.indexOf('\r\n\r\n');
+    this.waiting.push(chunk);
+    this.waitingBytes += chunk.length;
+    // A body of known length is put together once, when the last of it is here.
+    if (this.waitingBytes < this.neededBytes) return;
+    const received = this.waiting.length === 1 ? chunk : Buffer.concat(this.waiting, this.waitingBytes);
+    this.waiting = [received];
+    const end = received.indexOf('\r\n\r\n');
     if (end < 0) return;
-    const head = this.received.toString('latin1', 0, end);
+    const head = received.toString('latin1', 0, end);
     const status = Number(head.slice(9, 12));
-    const body = bodyOf(head, this.received.subarray(end + 4));
+    const length = /\r\ncontent-length: *(\d+)/i.exec(head)?.[1];
+    if (length !== undefined) this.neededBytes = end + 4 + Number(length);
+    if (received.length < this.neededBytes) return;
+    const body = length === undefined ? unchunked(head, received.subarray(end + 4)) : Buffer.from(received.subarray(end + 4));
     if (body === undefined) return;
-    this.received = Buffer.alloc(0);
+    this.forget();
     const { pending } = this;
     this.pending = undefined;
     if (status === 200) pending?.resolve({ status, body });
@@ -99,16 +110,20 @@ export class Wire {
     }
   }
 
+  private forget(): void {
+    this.waiting = [];
+    this.waitingBytes = 0;
+    this.neededBytes = 0;
+  }
+
   close(): void {
     this.socket?.destroy();
     this.socket = undefined;
   }
 }
 
-/** The body, once it is there. */
-function bodyOf(head: string, rest: Buffer): Buffer | undefined {
-  const length = /\r\ncontent-length: *(\d+)/i.exec(head)?.[1];
-  if (length !== undefined) return rest.length < Number(length) ? undefined : Buffer.from(rest.subarray(0, Number(length)));
+/** A body in chunks (RFC 9112 §7.1), once it is all there. */
+function unchunked(head: string, rest: Buffer): Buffer | undefined {
   if (!/\r\ntransfer-encoding: *chunked/i.test(head)) throw new Error(`expected a body with a length, got ${head}`);
   const chunks: Buffer[] = [];
   for (let at = 0; ; ) {
