@@ -1,11 +1,10 @@
 import type { Fractions } from './fractions.js';
 
 /**
- * Fractions of the limits measured in the same run below which something has become slow, not the machine. Short loads on a
- * busy machine with two cores reach about half of what long ones on a quiet one do (0.26 and 0.45 are the least that those
- * may reach): these are below what that leaves, and above what a pipeline reaches that does one thing twice.
+ * Fractions of the limits measured in the same run below which it is the software that has become slow, not the machine. The
+ * short loads of --quick reach 0.17 to 0.29 and 0.3 where other processes keep both cores busy.
  */
-export const FLOORS: Required<Fractions> = { ceiling: 0.13, recoveries: 0.25 };
+export const FLOORS: Required<Fractions> = { ceiling: 0.13, recoveries: 0.2 };
 
 const NAMES: Record<keyof Fractions, string> = {
   ceiling: 'bundled, of the same bodies only appended and synced',
