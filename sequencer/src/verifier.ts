@@ -3,7 +3,6 @@ import {
   badSignature,
   bundleHash,
   bundleStructHash,
-  fieldsOf,
   type Hex,
   type Keccak256,
   ProtocolError,
@@ -80,13 +79,15 @@ export function verifyBundles({ bytes, bounds }: Body, { separator, laneCount }:
     try {
       const view = readBundle(bytes.subarray(bounds[2 * index], bounds[2 * index + 1]));
       verifyLane(view, laneCount);
-      const structHash = bundleStructHash(fieldsOf(view, toHex(messagesRoot(view))), keccak256);
+      const { sender, lane, nonce, expiry, postage, count: messages } = view;
+      const fields = { sender, lane, nonce, expiry, postage, count: messages, messagesRoot: toHex(messagesRoot(view)) };
+      const structHash = bundleStructHash(fields, keccak256);
       const signer = recoverSigner(typedDataDigest(separator, structHash, keccak256), view.signature, recover, keccak256);
-      if (signer !== view.sender) {
-        throw badSignature(`expected the signature of the sender ${view.sender}, got that of ${signer}`);
+      if (signer !== sender) {
+        throw badSignature(`expected the signature of the sender ${sender}, got that of ${signer}`);
       }
       hashes.set(structHash, HASHES_BYTES * index);
-      hashes.set(bundleHash(view.sender, structHash, view.signature, sha256), HASHES_BYTES * index + 32);
+      hashes.set(bundleHash(sender, structHash, view.signature, sha256), HASHES_BYTES * index + 32);
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       refusals.set(index, { refused: { code: error.code, message: error.message, facts: error.facts } });
