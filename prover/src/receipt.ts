@@ -4,6 +4,7 @@ import { ProtocolError } from './errors.js';
 import {
   type Domain,
   domainSeparator,
+  type Keccak256,
   keccak256,
   keccakText,
   type Recover,
@@ -56,10 +57,10 @@ const RECEIPT_TYPE = /* @__PURE__ */ keccakText(
  * The EIP-712 digest the sequencer signs (§7): 32 bytes.
  * @throws value.malformed for a field outside its type
  */
-export function receiptDigest(separator: Uint8Array, statement: ReceiptStatement): Uint8Array {
+export function receiptDigest(separator: Uint8Array, statement: ReceiptStatement, keccak: Keccak256 = keccak256): Uint8Array {
   return typedDataDigest(
     separator,
-    keccak256(
+    keccak(
       concat(
         RECEIPT_TYPE,
         uintWord(statement.lane, 2),
@@ -70,6 +71,7 @@ export function receiptDigest(separator: Uint8Array, statement: ReceiptStatement
         uintWord(statement.includeBy, 8),
       ),
     ),
+    keccak,
   );
 }
 

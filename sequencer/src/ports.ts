@@ -1,4 +1,4 @@
-import type { BatchHeader, BundleView, Hex, MerkleTree, ReceiptStatement, Sha256 } from '@sealpost/prover';
+import type { BatchHeader, BundleView, Hex, Keccak256, MerkleTree, ReceiptStatement, Sha256 } from '@sealpost/prover';
 
 /** Time as this machine tells it. */
 export interface Clock {
@@ -15,9 +15,10 @@ export interface Signer {
   sign(digest: Uint8Array): Hex;
 }
 
-/** The trees of PROTOCOL.md §3 and §4, as fast as the platform makes them. */
+/** The hashes and trees of PROTOCOL.md §3 and §4, as fast as the platform makes them. */
 export interface Hashing {
   readonly sha256: Sha256;
+  readonly keccak256: Keccak256;
   /** Over a bundle's messages. */
   messagesTree(view: BundleView): MerkleTree;
   /** Over entryHashes, in sequence order: the same in receipts and batches. At least one entry. */

@@ -82,13 +82,13 @@ export class ReceiptBook {
   }
 
   private statementOf({ lane, firstSequence, count, root, signed }: GroupRecord): SignedStatement {
-    const { signer, separator, terms, termOf } = this.deps;
+    const { signer, separator, terms, termOf, hashing } = this.deps;
     if (signed !== undefined) return { lane, term: termOf(lane), firstSequence, count, root, ...signed };
     const key = `${lane}/${firstSequence}`;
     const kept = this.unsaved.get(key);
     if (kept !== undefined) return kept;
     const statement = { lane, term: termOf(lane), firstSequence, count, root, includeBy: promiseDeadline(terms) };
-    const made = { ...statement, signature: signer.sign(receiptDigest(separator, statement)) as Hex };
+    const made = { ...statement, signature: signer.sign(receiptDigest(separator, statement, hashing.keccak256)) as Hex };
     this.unsaved.set(key, made);
     return made;
   }

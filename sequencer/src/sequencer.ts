@@ -156,6 +156,10 @@ export interface SequencerDeps {
   readonly onFatal: (error: Error) => void;
 }
 
+// A group that is this large waits for no more.
+const GROUP_BODIES = 32;
+const GROUP_BYTES = 1_048_576;
+
 /** What is durable and cannot be promised now is refused for now: the same bundle, sent again, gets its receipt. */
 function orRefused<T>(promise: () => T, refused: (error: { error: RequestError }) => T): T {
   try {
@@ -195,6 +199,8 @@ export class Sequencer {
   /** Of lanes that were written to, so that a group costs no look-up. */
   private readonly tails = new Map<number, ReturnType<Store['tail']>>();
   private bytesQueued = 0;
+  /** Bodies with the verifying threads. */
+  private verifying = 0;
   private stopping = false;
   private running = false;
   private due = false;
@@ -226,9 +232,11 @@ export class Sequencer {
       const ticket: Ticket = { bytes: body.bytes.length, verified: undefined, resolve, reject };
       this.queue.push(ticket);
       this.bytesQueued += ticket.bytes;
+      this.verifying++;
       this.deps.verify(body).then(
         (verified) => {
           ticket.verified = verified;
+          this.verifying--;
           this.wake();
         },
         (error: Error) => this.deps.onFatal(error),
@@ -280,12 +288,8 @@ export class Sequencer {
         answer();
         const failure = await writing;
         answer = () => this.answer(planned, failure);
-        // Nothing to write: nobody waits for a disk.
-        if (this.queue[0]?.verified === undefined) {
-          answer();
-          answer = () => {};
-        }
       }
+      answer();
     } catch (error) {
       this.deps.onFatal(error as Error);
     }
@@ -293,7 +297,10 @@ export class Sequencer {
     if (this.bytesQueued === 0) this.onIdle?.();
   }
 
-  /** Bodies from the queue's front, up to the first that is still being verified: arrival decides, not verification. */
+  /**
+   * Bodies from the queue's front, up to the first that is still being verified: arrival decides, not verification. None while
+   * more are about to be verified than are there: a group costs a signature and two syncs, however small it is.
+   */
   private takeVerified(): Ticket[] {
     let bytes = 0;
     let taken = 0;
@@ -302,6 +309,7 @@ export class Sequencer {
       bytes += ticket.bytes;
       taken++;
     }
+    if (taken < Math.min(this.verifying, GROUP_BODIES) && bytes < GROUP_BYTES) return [];
     return this.queue.splice(0, taken);
   }
 

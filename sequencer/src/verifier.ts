@@ -2,7 +2,6 @@ import {
   type BundleView,
   badSignature,
   bundleHash,
-  bundleStructHash,
   type Hex,
   type Keccak256,
   ProtocolError,
@@ -11,9 +10,9 @@ import {
   readCheckedHead,
   recoverSigner,
   type Sha256,
-  toHex,
   typedDataDigest,
   verifyLane,
+  viewStructHash,
 } from '@sealpost/prover';
 import type { Thread } from './threads.js';
 
@@ -79,9 +78,8 @@ export function verifyBundles({ bytes, bounds }: Body, { separator, laneCount }:
     try {
       const view = readBundle(bytes.subarray(bounds[2 * index], bounds[2 * index + 1]));
       verifyLane(view, laneCount);
-      const { sender, lane, nonce, expiry, postage, count: messages } = view;
-      const fields = { sender, lane, nonce, expiry, postage, count: messages, messagesRoot: toHex(messagesRoot(view)) };
-      const structHash = bundleStructHash(fields, keccak256);
+      const { sender } = view;
+      const structHash = viewStructHash(view, messagesRoot(view), keccak256);
       const signer = recoverSigner(typedDataDigest(separator, structHash, keccak256), view.signature, recover, keccak256);
       if (signer !== sender) {
         throw badSignature(`expected the signature of the sender ${sender}, got that of ${signer}`);
@@ -122,7 +120,7 @@ export interface VerifyAnswer extends Findings {
 
 // What travels together at the most: enough that messages between threads cost little, not so much that one thread is full
 // while another is idle.
-const MAX_BODIES_PER_CALL = 64;
+const MAX_BODIES_PER_CALL = 16;
 const MAX_BYTES_PER_CALL = 1_048_576;
 // While a thread works on one call, the next already waits there: it never idles for a round trip.
 const CALLS_PER_THREAD = 2;

@@ -1,9 +1,11 @@
 import SqliteDatabase from 'better-sqlite3';
 import { type DigestRequest, digestBatch } from '../sealer.js';
-import { serveThread } from '../threads.js';
+import { beNice, serveThread } from '../threads.js';
 import { BundleFile, bundleFilePath } from './bundle-file.js';
 import { entryPages } from './entries.js';
 import { nativeHashing } from './native.js';
+
+beNice(10);
 
 /** Digests batches over a reading connection of its own. */
 serveThread(({ path }: { path: string }) => {

@@ -1,4 +1,4 @@
-import { serveThread } from '../threads.js';
+import { beNice, serveThread } from '../threads.js';
 import { mergeRuns, type Postings, pagesOf, sortPostings } from '../topics.js';
 import { RunReader, RunWriter, removeRun } from './run-files.js';
 
@@ -24,6 +24,8 @@ interface Merge {
 function* pagesIn(reader: RunReader): Generator<Postings> {
   for (let page = 0; page < reader.pages; page++) yield reader.page(page);
 }
+
+beNice(10);
 
 /** Sorts and merges runs of the topic index, from files into files. */
 serveThread(({ folder }: { folder: string }) => {
