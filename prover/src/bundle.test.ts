@@ -2,9 +2,11 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { DOMAIN, keyOf, signBundle } from '../test/log.js';
 import {
+  bundleStructHash,
   concat,
   encodeBundle,
   encodeMessage,
+  fieldsOf,
   frameBundle,
   type Hex,
   type Message,
@@ -15,6 +17,7 @@ import {
   uintBytes,
   verifyLane,
   viewOf,
+  viewStructHash,
 } from './index.js';
 
 const key = keyOf('bundle');
@@ -23,6 +26,22 @@ const bundleOf = (lane: number, messages: Message[]) =>
   encodeBundle(signBundle(DOMAIN, key.secret, { lane, sender: key.address, nonce: 1n, expiry: 2n, postage: 3n, messages }));
 const text = (topic: Hex): Message => ({ topic, payload: Uint8Array.of(1, 2, 3) });
 const two = bundleOf(0, [text(topicOn(1)), text(topicOn(2))]);
+
+test('a bundle’s struct hash is the same from its bytes and from its fields, and covers every signed field', () => {
+  const root = new Uint8Array(32).fill(9);
+  const hashOf = (bytes: Uint8Array) => toHex(viewStructHash(readBundle(bytes), root));
+  const fromFields = (bytes: Uint8Array) => toHex(bundleStructHash(fieldsOf(readBundle(bytes), toHex(root))));
+  // A byte of the lane, the sender, nonce, expiry and postage: the struct's words, but for the count.
+  for (const at of [1, 2, 3, 22, 23, 30, 31, 38, 39, 54]) {
+    const bytes = two.slice();
+    bytes[at] = (bytes[at] as number) ^ 0x5a;
+    expect(hashOf(bytes)).toBe(fromFields(bytes));
+    expect(hashOf(bytes)).not.toBe(hashOf(two));
+  }
+  const one = bundleOf(0, [text(topicOn(1))]);
+  expect(hashOf(one)).toBe(fromFields(one));
+  expect(hashOf(one)).not.toBe(hashOf(two));
+});
 
 describe('malformed (§3), each where it is', () => {
   const changed = (change: (bytes: Uint8Array, view: DataView) => void) => {

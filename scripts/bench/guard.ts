@@ -1,8 +1,9 @@
 import type { Fractions } from './fractions.js';
 
 /**
- * Fractions of the limits measured in the same run below which it is the software that has become slow, not the machine. The
- * short loads of --quick reach 0.17 to 0.29 and 0.3 where other processes keep both cores busy.
+ * Fractions of the limits measured in the same run below which it is the software that has become slow, not the machine. Short
+ * loads reach 0.3 and 0.3 on two quiet cores; before bundles had a file of their own and bodies travelled between threads
+ * together, they reached 0.1 each.
  */
 export const FLOORS: Required<Fractions> = { ceiling: 0.13, recoveries: 0.2 };
 

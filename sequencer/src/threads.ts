@@ -71,7 +71,7 @@ export class Thread {
     return new Promise<T>((resolve, reject) => {
       const id = this.nextId++;
       this.open.set(id, { resolve: resolve as (value: unknown) => void, reject });
-      this.worker.postMessage({ id, body } satisfies Request, transfer as ArrayBuffer[]);
+      this.worker.postMessage({ id, body } satisfies Request, worthMoving(transfer));
     });
   }
 
@@ -97,6 +97,11 @@ export function beNice(niceness: number): void {
   if (process.platform === 'linux') setPriority(0, niceness);
 }
 
+// To move a buffer costs some microseconds whatever its size, to copy one of less than this costs less.
+const SMALL_BYTES = 32_768;
+
+const worthMoving = (buffers: readonly ArrayBuffer[]): ArrayBuffer[] => buffers.filter(({ byteLength }) => byteLength > SMALL_BYTES);
+
 /** Runs inside a thread: answers each call with `handle`, one after the other, also where it takes its time. */
 export function serveThread<Data>(start: (data: Data) => (body: never) => Answer | Promise<Answer>): void {
   if (parentPort === null) throw new Error('this file runs in a worker thread only');
@@ -105,7 +110,7 @@ export function serveThread<Data>(start: (data: Data) => (body: never) => Answer
   const answer = async ({ id, body }: Request) => {
     try {
       const { value, transfer = [] } = await handle(body);
-      port.postMessage({ id, value } satisfies Response, transfer as ArrayBuffer[]);
+      port.postMessage({ id, value } satisfies Response, worthMoving(transfer));
     } catch (error) {
       const { message, code } = error as Error & { code?: string };
       port.postMessage({ id, error: { message, code } } satisfies Response);
