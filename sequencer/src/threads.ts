@@ -100,7 +100,8 @@ export function beNice(niceness: number): void {
 // To move a buffer costs some microseconds whatever its size, to copy one of less than this costs less.
 const SMALL_BYTES = 32_768;
 
-const worthMoving = (buffers: readonly ArrayBuffer[]): ArrayBuffer[] => buffers.filter(({ byteLength }) => byteLength > SMALL_BYTES);
+const worthMoving = (buffers: readonly ArrayBuffer[]): ArrayBuffer[] =>
+  buffers.filter(({ byteLength }) => byteLength > SMALL_BYTES);
 
 /** Runs inside a thread: answers each call with `handle`, one after the other, also where it takes its time. */
 export function serveThread<Data>(start: (data: Data) => (body: never) => Answer | Promise<Answer>): void {
