@@ -10,6 +10,7 @@ import { reads } from './reads.js';
 import type { Scenario } from './scenario.js';
 import { soak } from './soak.js';
 import { bundled, single } from './sustained.js';
+import { workers } from './workers.js';
 
 /** Every scenario, in the order in which they run: a limit before what is held against it. */
 export const SCENARIOS: readonly Scenario[] = [
@@ -20,6 +21,7 @@ export const SCENARIOS: readonly Scenario[] = [
   backpressure,
   grown,
   soak,
+  workers,
   proofs,
   onchain,
   peers,

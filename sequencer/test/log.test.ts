@@ -170,7 +170,7 @@ async function follow({ bodies, pauses, maxGroupBytes, maxEntries }: Trace): Pro
         if (pause.after !== index) continue;
         await Promise.all(answers);
         if (pause.action === 'seal') await it.seal();
-        if (pause.action === 'clock back') it.clock.advance(-3_600_000);
+        if (pause.action === 'clock back') it.clock.ms -= 3_600_000;
         if (pause.action === 'reload') {
           await it.stop();
           it = await Pipeline.open({ ...options, folder: it.folder });

@@ -112,6 +112,8 @@ serveThread(({ path, maxBytes }: WriterData) => {
       commit.run();
     } catch (error) {
       if (database.inTransaction) rollback.run();
+      // Gives the room back, where it was room that lacked.
+      bundles.truncate(fileEnd);
       throw error;
     }
     fileEnd += records.length;
