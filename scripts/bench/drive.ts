@@ -79,7 +79,9 @@ async function submit(drive: Drive, submitter: Submitter, tally: Tally, giveUpAt
     if (answer.status !== 503 && answer.status !== 429) throw new Failure(`refused: ${answer.status} ${text.slice(0, 500)}`);
     const seconds = answer.retryAfterSeconds;
     const waitMs = retryAfterMs ?? (seconds === undefined ? DEFAULT_RETRY_MS : seconds * 1_000);
-    await new Promise((wake) => setTimeout(wake, Math.max(0, Math.min(waitMs, giveUpAt - now))));
+    // Not all at the same moment, as the SDK does it: a crowd that comes back together is refused together.
+    const spreadMs = waitMs * (1 + Math.random() / 2);
+    await new Promise((wake) => setTimeout(wake, Math.max(0, Math.min(spreadMs, giveUpAt - now))));
   }
 }
 

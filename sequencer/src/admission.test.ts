@@ -15,7 +15,7 @@ const retryOf = (act: () => void): number | undefined => {
 };
 
 describe('admit', () => {
-  test.each<[string, number, number, number, number | undefined]>([
+  test.each<[string, number, number, number, number | undefined, number?]>([
     ['an empty queue takes any body', 0, 99_999, 0, undefined],
     ['room for all of it', 400, 600, 0, undefined],
     ['one byte too many', 400, 601, 0, 100],
@@ -23,8 +23,11 @@ describe('admit', () => {
     ['a fast machine: soon again', 1_000, 1, 100, 100],
     ['a slow machine: in the time until half of it is gone', 1_000, 1, 0.25, 500],
     ['never longer than ten seconds', 1_000_000, 1, 1, 10_000],
-  ])('%s', (_, queuedBytes, bodyBytes, drainedBytesPerMs, expected) => {
-    expect(retryOf(() => admit({ queuedBytes, maxQueueBytes: 1_000, drainedBytesPerMs }, bodyBytes))).toBe(expected);
+    ['others were refused before: after them', 1_000, 1, 1, 2_000, 1_500],
+  ])('%s', (_, queuedBytes, bodyBytes, drainedBytesPerMs, expected, refusedBytes = 0) => {
+    expect(retryOf(() => admit({ queuedBytes, maxQueueBytes: 1_000, drainedBytesPerMs, refusedBytes }, bodyBytes))).toBe(
+      expected,
+    );
   });
 });
 

@@ -56,6 +56,8 @@ export interface Load {
   readonly maxQueueBytes: number;
   /** Lately; 0 if unknown. */
   readonly drainedBytesPerMs: number;
+  /** Refused in the last second or so: about to come back, before whoever is refused now. */
+  readonly refusedBytes: number;
 }
 
 const MIN_WAIT_MS = 100;
@@ -63,12 +65,13 @@ const MAX_WAIT_MS = 10_000;
 
 /**
  * Decides about a whole body before its first bundle is taken. A body always fits an empty queue.
- * @throws busy with the time in which the queue will be half empty
+ * @throws busy with the time in which the queue will be half empty, and those who were refused before will have had their turn:
+ * whoever comes back too early costs what a body costs to read, and is refused again
  */
 export function admit(load: Load, bodyBytes: number): void {
-  const { queuedBytes, maxQueueBytes, drainedBytesPerMs } = load;
+  const { queuedBytes, maxQueueBytes, drainedBytesPerMs, refusedBytes } = load;
   if (queuedBytes === 0 || queuedBytes + bodyBytes <= maxQueueBytes) return;
-  const untilHalfEmpty = (queuedBytes - maxQueueBytes / 2) / Math.max(drainedBytesPerMs, 1);
+  const untilHalfEmpty = (queuedBytes + refusedBytes - maxQueueBytes / 2) / Math.max(drainedBytesPerMs, 1);
   const retryAfterMs = Math.round(Math.min(MAX_WAIT_MS, Math.max(MIN_WAIT_MS, untilHalfEmpty)));
   throw new RequestError('busy', `${queuedBytes} bytes are waiting: send this again in ${retryAfterMs} ms`, {}, retryAfterMs);
 }

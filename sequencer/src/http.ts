@@ -95,7 +95,7 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
   async function readBody({ header, chunks }: Arriving): Promise<Uint8Array> {
     const declared = Number(header('content-length') ?? 0);
     if (declared > limits.maxBodyBytes) throw bodyTooLarge(declared);
-    admit(load(), Math.max(declared, 1));
+    admitBody(Math.max(declared, 1));
     const parts: Uint8Array[] = [];
     let bytes = 0;
     try {
@@ -128,7 +128,17 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
     queuedBytes: sequencer.queuedBytes,
     maxQueueBytes: limits.maxQueueBytes,
     drainedBytesPerMs: metrics.drainedBytesPerMs(),
+    refusedBytes: metrics.refusedBytes(),
   });
+
+  const admitBody = (bytes: number) => {
+    try {
+      admit(load(), bytes);
+    } catch (error) {
+      metrics.refused(bytes);
+      throw error;
+    }
+  };
 
   app.openAPIRegistry.registerPath({ ...ROUTES.submit, request: { body: SUBMIT_BODY } });
   app.post(ROUTES.submit.path, async (context) => {
@@ -144,7 +154,7 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
     const bytes = await readBody(request);
     const { body, slots } = type === 'application/json' ? submissionOfJson(bytes) : submissionOfFrames(bytes);
     if (body === undefined) return answer(inSlotOrder<Outcome>(slots, []));
-    admit(load(), body.bytes.length);
+    admitBody(body.bytes.length);
     const bodyBytes = body.bytes.length;
     const outcomes = inSlotOrder(slots, await sequencer.submit(body));
     metrics.accepted(outcomes, bodyBytes, (performance.now() - startedAt) / 1_000);

@@ -26,12 +26,12 @@ export class Metrics {
   private readonly registry = new Registry();
   private readonly bundles: Counter<'outcome'>;
   private readonly acceptSeconds: Histogram;
-  private drained = { bytes: 0, sinceMs: 0, perMs: 0 };
+  private readonly drained: ByteRate;
+  private readonly refusals: ByteRate;
 
-  constructor(
-    gauges: Gauges,
-    private readonly clock: Clock,
-  ) {
+  constructor(gauges: Gauges, clock: Clock) {
+    this.drained = new ByteRate(clock);
+    this.refusals = new ByteRate(clock);
     const registers = [this.registry];
     this.bundles = new Counter({
       name: 'sealpost_bundles_total',
@@ -111,16 +111,22 @@ export class Metrics {
   accepted(outcomes: readonly Outcome[], bodyBytes: number, seconds: number): void {
     this.acceptSeconds.observe(seconds);
     for (const outcome of outcomes) this.bundles.inc({ outcome: 'receipt' in outcome ? 'accepted' : outcome.error.code });
-    const now = this.clock.monotonic();
-    this.drained.bytes += bodyBytes;
-    if (now - this.drained.sinceMs >= 1_000) {
-      this.drained = { bytes: 0, sinceMs: now, perMs: this.drained.bytes / (now - this.drained.sinceMs) };
-    }
+    this.drained.add(bodyBytes);
+  }
+
+  /** A body that was not taken, because too many were waiting. */
+  refused(bodyBytes: number): void {
+    this.refusals.add(bodyBytes);
   }
 
   /** How fast bodies were answered during the last second or so. */
   drainedBytesPerMs(): number {
     return this.drained.perMs;
+  }
+
+  /** Bytes of bodies that were refused in the last second or so. */
+  refusedBytes(): number {
+    return this.refusals.perMs * WINDOW_MS;
   }
 
   get contentType(): string {
@@ -129,5 +135,31 @@ export class Metrics {
 
   text(): Promise<string> {
     return this.registry.metrics();
+  }
+}
+
+const WINDOW_MS = 1_000;
+
+/** Bytes a millisecond, over the last window that is whole; 0 if that is long ago. */
+class ByteRate {
+  private bytes = 0;
+  private sinceMs: number;
+  private last = 0;
+
+  constructor(private readonly clock: Clock) {
+    this.sinceMs = clock.monotonic();
+  }
+
+  add(bytes: number): void {
+    this.bytes += bytes;
+    const elapsed = this.clock.monotonic() - this.sinceMs;
+    if (elapsed < WINDOW_MS) return;
+    this.last = this.bytes / elapsed;
+    this.bytes = 0;
+    this.sinceMs += elapsed;
+  }
+
+  get perMs(): number {
+    return this.clock.monotonic() - this.sinceMs > 2 * WINDOW_MS ? 0 : this.last;
   }
 }
