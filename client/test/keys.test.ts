@@ -118,7 +118,7 @@ describe('key files', () => {
     const file = JSON.parse(await readFile(path, 'utf8'));
     await writeFile(path, JSON.stringify({ ...file, crypto }));
     expect((await readKeyFile(path, 'testpassword')).accountKey).toBe(secret);
-  }, 20_000);
+  }, 60_000);
 });
 
 it('an identity is made of two keys, and says which one is wrong', async () => {

@@ -44,12 +44,13 @@ export class RunWriter {
   add(pages: readonly Postings[]): void {
     const bytes = Buffer.concat(pages.map(encodePage));
     for (let at = 0; at < bytes.length; ) at += writeSync(this.descriptor, bytes, at);
+    // At once and not all at the end: a commit group's own sync would wait for what has gathered in the system by then.
+    fdatasyncSync(this.descriptor);
     for (const { keys } of pages) this.fences.push(keys[0] as number);
   }
 
   /** Makes the run durable and returns the first key of each page. */
   finish(): Float64Array<ArrayBuffer> {
-    fdatasyncSync(this.descriptor);
     closeSync(this.descriptor);
     syncFolder(this.folder);
     return Float64Array.from(this.fences);
