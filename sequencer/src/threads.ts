@@ -90,7 +90,7 @@ export class Thread {
 
 /**
  * Runs inside a thread whose work can wait, the more the nicer (0 to 19): when threads are more than cores, those on the way from
- * a request to its receipt go first. With all threads alike, the slowest in a hundred receipts took three times as long. On
+ * a request to its receipt go first. With all threads alike, the slowest in a hundred receipts took two to three times as long. On
  * Linux, where a thread has a niceness of its own; elsewhere it would be the process's.
  */
 export function beNice(niceness: number): void {
