@@ -1,6 +1,7 @@
 import { formatBytes, plural } from '../terminal.js';
 import {
   BUNDLES,
+  findMaximum,
   isKept,
   loadNotes,
   networkOptions,
@@ -26,7 +27,7 @@ async function run(bench: Bench): Promise<Outcome> {
     const result = await runLoad(bench, stage, shape, {
       phases: [
         warmUp(settings, shape.senders),
-        { kind: 'closed', name: 'finding the maximum', seconds: loadSeconds(settings, 10, 2), senders: shape.senders },
+        findMaximum(loadSeconds(settings, 10, 2), shape.senders),
         {
           kind: 'open',
           name: 'sending twice that',

@@ -1,4 +1,5 @@
 import type { Hex } from '@sealpost/prover';
+import type { Verdict } from '../acknowledged.js';
 
 /** What a load process (load.ts) is told. */
 export interface LoadPlan {
@@ -109,15 +110,8 @@ export interface Observation {
   readonly rssBytes: readonly number[];
 }
 
-export interface LoadResult {
+/** What became of everything acknowledged in all phases; all 0 for a server that promises nothing. */
+export interface LoadResult extends Verdict {
   readonly phases: readonly PhaseResult[];
-  /** Counted in messages, of all phases; all 0 for a server that promises nothing. */
-  readonly acknowledged: number;
-  readonly lost: number;
-  readonly unprovable: number;
-  readonly doubled: number;
-  readonly sampled: number;
-  readonly batches: number;
-  readonly complaints: readonly string[];
   readonly proofs?: Quantiles & { readonly failed: number };
 }

@@ -33,6 +33,21 @@ export const shapeOf = (settings: BenchSettings, own: Shape): Shape => ({
 export const warmUp = ({ quick }: BenchSettings, senders: number) =>
   ({ kind: 'closed', name: 'warming up', seconds: quick ? 1 : 2, senders }) as const;
 
+/** The most that a closed loop reaches, for what is planned as a share of it. */
+export const findMaximum = (seconds: number, senders: number) =>
+  ({ kind: 'closed', name: 'finding the maximum', seconds, senders }) as const;
+
+/** An open loop at half of the maximum, with watchers on topics. */
+export const halfLoad = (seconds: number) =>
+  ({
+    kind: 'open',
+    name: 'sending half of that',
+    seconds,
+    senders: OPEN_SENDERS,
+    rate: { ofMaximum: 0.5 },
+    watchers: WATCHERS,
+  }) as const;
+
 /** Batches are sealed and mined more often where all has to be over soon: what is waited for at the end is the L1. */
 export const networkOptions = ({ quick }: BenchSettings) => ({ blockTime: quick ? 0.25 : 1 });
 

@@ -3,6 +3,8 @@ import { growthOf } from './growth.js';
 import {
   BUNDLES,
   diskOverhead,
+  findMaximum,
+  halfLoad,
   isKept,
   loadNotes,
   networkOptions,
@@ -14,7 +16,6 @@ import {
   shapeOf,
   verdictJson,
   verdictRows,
-  WATCHERS,
   warmUp,
   worstStall,
 } from './loads.js';
@@ -38,18 +39,7 @@ async function run(bench: Bench): Promise<Outcome> {
   requireRoom(settings, needed);
   return await bench.withNetwork(networkOptions(settings), async (stage) => {
     const result = await runLoad(bench, stage, shape, {
-      phases: [
-        warmUp(settings, shape.senders),
-        { kind: 'closed', name: 'finding the maximum', seconds: maximumSeconds, senders: shape.senders },
-        {
-          kind: 'open',
-          name: 'sending half of that',
-          seconds,
-          senders: OPEN_SENDERS,
-          rate: { ofMaximum: 0.5 },
-          watchers: WATCHERS,
-        },
-      ],
+      phases: [warmUp(settings, shape.senders), findMaximum(maximumSeconds, shape.senders), halfLoad(seconds)],
     });
     const most = phaseOf(result, 'finding the maximum');
     const half = phaseOf(result, 'sending half of that');

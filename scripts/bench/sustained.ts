@@ -1,10 +1,10 @@
 import {
   BUNDLES,
   diskOverhead,
+  halfLoad,
   isKept,
   loadNotes,
   networkOptions,
-  OPEN_SENDERS,
   phaseOf,
   runLoad,
   type Shape,
@@ -12,7 +12,6 @@ import {
   shapeOf,
   verdictJson,
   verdictRows,
-  WATCHERS,
   warmUp,
   worstStall,
 } from './loads.js';
@@ -35,14 +34,7 @@ function sustain(own: Shape, seconds: number, limit: Limit) {
         phases: [
           warmUp(settings, shape.senders),
           { kind: 'closed', name: 'sending all it takes', seconds: long, senders: shape.senders },
-          {
-            kind: 'open',
-            name: 'sending half of that',
-            seconds: Math.min(long, settings.quick ? 1.5 : 10),
-            senders: OPEN_SENDERS,
-            rate: { ofMaximum: 0.5 },
-            watchers: WATCHERS,
-          },
+          halfLoad(Math.min(long, settings.quick ? 1.5 : 10)),
         ],
       });
       const most = phaseOf(result, 'sending all it takes');

@@ -75,7 +75,7 @@ export async function createStore(path: string, genesis: Genesis, options: Store
       database.close();
     }
     // Before the database: where it is, they are.
-    writeFileSync(bundleFilePath(path), '');
+    writeFileSync(bundles, '');
     rmSync(runFolder(path), { recursive: true, force: true });
     mkdirSync(runFolder(path));
     renameSync(draft, path);
@@ -436,8 +436,9 @@ class SqliteStore implements Store {
 
   bytesOnDisk(): number {
     let bytes = bytesOfRuns(runFolder(this.path));
-    for (const suffix of ['', '-wal', '-shm', '-bundles'])
-      bytes += statSync(this.path + suffix, { throwIfNoEntry: false })?.size ?? 0;
+    for (const file of [this.path, `${this.path}-wal`, `${this.path}-shm`, bundleFilePath(this.path)]) {
+      bytes += statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+    }
     return bytes;
   }
 
