@@ -39,11 +39,15 @@ export function nodeHash(left: Uint8Array, right: Uint8Array, hash: Sha256 = sha
   return hash(nodePreimage);
 }
 
-/** Every node of a tree, leaves first, root last. Built once, it gives every path without hashing again. */
+/**
+ * Every node of a tree. Built once, it gives every path without hashing again. One piece of memory: an array object a node costs
+ * more than the hash in it, and a sequencer keeps a thousand trees.
+ */
 export interface MerkleTree {
   readonly size: number;
+  /** 32 bytes a node, level after level, the leaves first: above a level of n nodes is one of ⌈n/2⌉, above one node nothing. */
+  readonly nodes: Uint8Array;
   readonly root: Uint8Array;
-  readonly levels: readonly (readonly Uint8Array[])[];
 }
 
 /**
@@ -51,37 +55,44 @@ export interface MerkleTree {
  * @throws value.malformed for no leaves (an empty tree proves nothing) or a leaf that is not 32 bytes
  */
 export function buildTree(leaves: readonly Uint8Array[], hash: Sha256 = sha256): MerkleTree {
-  if (leaves.length === 0) throw malformed('a Merkle tree needs at least one leaf');
+  const size = leaves.length;
+  if (size === 0) throw malformed('a Merkle tree needs at least one leaf');
+  const nodes = new Uint8Array(HASH_BYTES * nodeCount(size));
+  const node = (at: number) => nodes.subarray(HASH_BYTES * at, HASH_BYTES * (at + 1));
+  let end = 0;
   for (const leaf of leaves) {
     if (leaf.length !== HASH_BYTES) throw malformed(`expected leaf hashes of ${HASH_BYTES} bytes, got one of ${leaf.length}`);
+    nodes.set(leaf, HASH_BYTES * end++);
   }
-  const levels: Uint8Array[][] = [[...leaves]];
-  let level = levels[0] as Uint8Array[];
-  while (level.length > 1) {
-    const above: Uint8Array[] = [];
-    for (let at = 0; at + 1 < level.length; at += 2) {
-      above.push(nodeHash(level[at] as Uint8Array, level[at + 1] as Uint8Array, hash));
-    }
-    if (level.length % 2 === 1) above.push(level[level.length - 1] as Uint8Array);
-    levels.push(above);
-    level = above;
+  let at = 0;
+  for (let width = size; width > 1; width = Math.ceil(width / 2)) {
+    const levelEnd = at + width;
+    for (; at + 1 < levelEnd; at += 2) nodes.set(nodeHash(node(at), node(at + 1), hash), HASH_BYTES * end++);
+    if (at < levelEnd) nodes.set(node(at++), HASH_BYTES * end++);
   }
-  return { size: leaves.length, root: level[0] as Uint8Array, levels };
+  return { size, nodes, root: node(end - 1) };
+}
+
+/** How many nodes a tree of so many leaves has on all its levels. */
+function nodeCount(size: number): number {
+  let count = size;
+  for (let width = size; width > 1; count += width) width = Math.ceil(width / 2);
+  return count;
 }
 
 /**
- * The siblings from leaf `index` up to the root (RFC 9162 §2.1.3.1), at most ⌈log2(size)⌉ hashes.
+ * The siblings from leaf `index` up to the root (RFC 9162 §2.1.3.1), at most ⌈log2(size)⌉ hashes: views into the tree.
  * @throws value.malformed if the tree has no such leaf
  */
-export function inclusionPath(tree: MerkleTree, index: number): Uint8Array[] {
-  if (!Number.isInteger(index) || index < 0 || index >= tree.size) {
-    throw malformed(`expected a leaf below ${tree.size}, got ${index}`);
-  }
+export function inclusionPath({ size, nodes }: MerkleTree, index: number): Uint8Array[] {
+  if (!Number.isInteger(index) || index < 0 || index >= size) throw malformed(`expected a leaf below ${size}, got ${index}`);
   const path: Uint8Array[] = [];
   let at = index;
-  for (const level of tree.levels) {
-    const sibling = level[at % 2 === 0 ? at + 1 : at - 1];
-    if (sibling !== undefined) path.push(sibling);
+  let levelAt = 0;
+  for (let width = size; width > 1; width = Math.ceil(width / 2)) {
+    const sibling = at % 2 === 0 ? at + 1 : at - 1;
+    if (sibling < width) path.push(nodes.subarray(HASH_BYTES * (levelAt + sibling), HASH_BYTES * (levelAt + sibling + 1)));
+    levelAt += width;
     at = Math.floor(at / 2);
   }
   return path;

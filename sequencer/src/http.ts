@@ -1,35 +1,32 @@
-import type { IncomingMessage } from 'node:http';
 import type { HttpBindings } from '@hono/node-server';
 import { OpenAPIHono } from '@hono/zod-openapi';
 import {
-  type Bundle,
   type Domain,
   type Hex,
   headerToJson,
   MAX_BUNDLE_BYTES,
   MAX_MESSAGES,
   MAX_PAYLOAD_BYTES,
-  ProtocolError,
   proofToJson,
   receiptProofToJson,
-  receiptToJson,
 } from '@sealpost/prover';
-import type { Context } from 'hono';
 import { cors } from 'hono/cors';
-import { admit, inSlotOrder, type Submission, submissionOfBundles, submissionOfFrames } from './admission.js';
-import { BundleSchema, PROBLEMS, ROUTES, SUBMIT_BODY } from './api.js';
+import { ROUTES, SUBMIT_BODY } from './api.js';
 import { RequestError, unavailable } from './errors.js';
 import type { Live } from './live.js';
 import type { Metrics } from './metrics.js';
 import { TopicPages } from './pages.js';
 import type { Log, Store } from './ports.js';
 import type { BatchRecord, LogReader, MessageRecord, TopicQuery } from './reader.js';
-import type { Outcome, Sequencer } from './sequencer.js';
+import { EXPOSED_HEADERS, problemReply, problemToJson, toResponse } from './replies.js';
+import type { Sequencer } from './sequencer.js';
 import { streamTopic } from './stream.js';
+import { type Arriving, failureReply, type Submit, type SubmitLimits } from './submit.js';
 
 export interface HttpDeps {
   readonly store: Store;
   readonly sequencer: Sequencer;
+  readonly submit: Submit;
   readonly reader: LogReader;
   readonly live: Live;
   readonly metrics: Metrics;
@@ -52,10 +49,7 @@ export interface Readiness {
   readonly walletWei: string | null;
 }
 
-export interface HttpLimits {
-  readonly maxBodyBytes: number;
-  /** Bytes of bodies that arrived and are not answered, and, apart from them, of bodies still arriving. */
-  readonly maxQueueBytes: number;
+export interface HttpLimits extends SubmitLimits {
   /** Long polls and event streams open at once. */
   readonly maxWaiting: number;
   /** How long an event stream's reader may take nothing, milliseconds. */
@@ -64,12 +58,9 @@ export interface HttpLimits {
   readonly heartbeatMs: number;
 }
 
-const EXPOSED_HEADERS = ['Retry-After', 'ETag', 'Content-Range', 'Accept-Ranges'];
-const CORS_HEADERS = { 'Access-Control-Allow-Origin': '*', 'Access-Control-Expose-Headers': EXPOSED_HEADERS.join(',') };
-
 /** The HTTP API of PROTOCOL.md §11 as a value: it never listens, and is tested by `app.request`. */
 export function createApp(deps: HttpDeps): OpenAPIHono {
-  const { store, sequencer, reader, live, metrics, limits } = deps;
+  const { store, sequencer, submit, reader, live, metrics, limits } = deps;
   const app = new OpenAPIHono({
     defaultHook: (result) => {
       if (result.success) return;
@@ -79,90 +70,12 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
     },
   });
   const pages = new TopicPages(reader, live, messageToJson);
-  let arrivingBytes = 0;
 
-  app.onError((error, context) => {
-    if (error instanceof RequestError) return problemResponse(error);
-    if (error instanceof ProtocolError) return problemResponse(fromProtocol(error));
-    deps.log.error('http.failed', { path: context.req.path, message: error.message, stack: error.stack });
-    return problemResponse(new RequestError('internal', 'the request failed inside the sequencer; its log says why'));
-  });
+  app.onError((error, context) => toResponse(failureReply(error, deps.log, context.req.path)));
   app.notFound((context) =>
-    problemResponse(new RequestError('not_found', `there is no ${context.req.method} ${context.req.path}`)),
+    toResponse(problemReply(new RequestError('not_found', `there is no ${context.req.method} ${context.req.path}`))),
   );
 
-  /** Reads a body, and stops at the limit: nothing beyond it is held. */
-  async function readBody({ header, chunks }: Arriving): Promise<Uint8Array> {
-    const declared = Number(header('content-length') ?? 0);
-    if (declared > limits.maxBodyBytes) throw bodyTooLarge(declared);
-    admitBody(Math.max(declared, 1));
-    const parts: Uint8Array[] = [];
-    let bytes = 0;
-    try {
-      for await (const chunk of chunks()) {
-        bytes += chunk.length;
-        arrivingBytes += chunk.length;
-        parts.push(chunk);
-        if (bytes > limits.maxBodyBytes) throw bodyTooLarge(bytes);
-        if (arrivingBytes > bytes && arrivingBytes > limits.maxQueueBytes) {
-          throw new RequestError('busy', 'too many bodies are arriving at once: send this again', {}, 1_000);
-        }
-      }
-    } catch (error) {
-      if (error instanceof RequestError) throw error;
-      throw new RequestError('bundle.malformed', 'the body ended before it was whole');
-    } finally {
-      arrivingBytes -= bytes;
-    }
-    // Copied also if it came in one piece: a small body must not keep the 64 KiB that were read with it.
-    return Buffer.concat(parts, bytes);
-  }
-
-  const bodyTooLarge = (bytes: number) =>
-    new RequestError('bundle.too_large', `body: expected at most ${limits.maxBodyBytes} bytes, got ${bytes} or more`, {
-      what: 'body',
-      maxBytes: limits.maxBodyBytes,
-    });
-
-  const load = () => ({
-    queuedBytes: sequencer.queuedBytes,
-    maxQueueBytes: limits.maxQueueBytes,
-    drainedBytesPerMs: metrics.drainedBytesPerMs(),
-    refusedBytes: metrics.refusedBytes(),
-  });
-
-  const admitBody = (bytes: number) => {
-    try {
-      admit(load(), bytes);
-    } catch (error) {
-      metrics.refused(bytes);
-      throw error;
-    }
-  };
-
-  app.openAPIRegistry.registerPath({ ...ROUTES.submit, request: { body: SUBMIT_BODY } });
-  app.post(ROUTES.submit.path, async (context) => {
-    const startedAt = performance.now();
-    const request = arriving(context);
-    const type = request.header('content-type')?.split(';')[0]?.trim().toLowerCase();
-    if (type !== 'application/octet-stream' && type !== 'application/json') {
-      throw new RequestError(
-        'bundle.malformed',
-        `Content-Type: expected application/octet-stream or application/json, got ${type ?? 'none'}`,
-      );
-    }
-    const bytes = await readBody(request);
-    const { body, slots } = type === 'application/json' ? submissionOfJson(bytes) : submissionOfFrames(bytes);
-    if (body === undefined) return answer(inSlotOrder<Outcome>(slots, []));
-    admitBody(body.bytes.length);
-    const bodyBytes = body.bytes.length;
-    const outcomes = inSlotOrder(slots, await sequencer.submit(body));
-    metrics.accepted(outcomes, bodyBytes, (performance.now() - startedAt) / 1_000);
-    return answer(outcomes);
-  });
-
-  // Behind the route above, which is asked ten thousand times a second and answers with CORS's headers by itself: what a
-  // middleware adds to a response makes web Headers of it, and costs as much as the whole rest.
   app.use(
     '*',
     cors({
@@ -172,6 +85,9 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
       exposeHeaders: EXPOSED_HEADERS,
     }),
   );
+
+  app.openAPIRegistry.registerPath({ ...ROUTES.submit, request: { body: SUBMIT_BODY } });
+  app.post(ROUTES.submit.path, async (context) => toResponse(await submit(arrivingOnWeb(context.req.raw))));
 
   app.openapi(ROUTES.account, (context) => {
     const { address } = context.req.valid('param');
@@ -372,100 +288,12 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
   return app;
 }
 
-/**
- * Judged one bundle at a time, up to the first that has not the shape: a validator that lists every fault of a large body would
- * take more time and memory than the body was worth.
- * @throws bundle.malformed unless the body is one bundle object or an array of them, as JSON
- */
-function submissionOfJson(bytes: Uint8Array): Submission {
-  let value: unknown;
-  try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-  } catch (error) {
-    throw new RequestError('bundle.malformed', `expected a bundle or an array of bundles as JSON: ${(error as Error).message}`);
-  }
-  if (!Array.isArray(value)) return submissionOfBundles([bundleOfJson(value, 'body')]);
-  if (value.length === 0) throw new RequestError('bundle.malformed', 'expected one or more bundles, got an empty array');
-  return submissionOfBundles(value.map((item, index) => bundleOfJson(item, `[${index}]`)));
-}
-
-function bundleOfJson(value: unknown, at: string): Bundle | RequestError {
-  const messages = (value as { messages?: unknown } | null)?.messages;
-  if (Array.isArray(messages) && messages.length > MAX_MESSAGES) {
-    const count = messages.length;
-    return new RequestError('bundle.malformed', `${at}: expected 1 to ${MAX_MESSAGES} messages, got ${count}`, { at, count });
-  }
-  const parsed = BundleSchema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  const [issue] = parsed.error.issues;
-  const path = [at, ...(issue?.path ?? [])].join('.');
-  throw new RequestError('bundle.malformed', `${path}: ${issue?.message ?? 'not a bundle'}`, { at: path });
-}
-
-const fromProtocol = (error: ProtocolError): RequestError =>
-  new RequestError(error.code in PROBLEMS ? (error.code as RequestError['code']) : 'request.invalid', error.message, error.facts);
-
-/** The JSON object `error` of §11 (RFC 9457). */
-export function problemToJson(error: RequestError) {
-  const { status, title } = PROBLEMS[error.code];
-  const retry = error.retryAfterMs === undefined ? {} : { retryAfterMs: Math.ceil(error.retryAfterMs) };
-  return {
-    ...error.facts,
-    type: `urn:sealpost:error:${error.code}`,
-    title,
-    status,
-    code: error.code,
-    detail: error.message,
-    ...retry,
-  };
-}
-
-function problemResponse(error: RequestError, extra: object = {}): Response {
-  const retryAfter =
-    error.retryAfterMs === undefined ? {} : { 'Retry-After': String(Math.max(1, Math.ceil(error.retryAfterMs / 1_000))) };
-  return new Response(JSON.stringify({ ...problemToJson(error), ...extra }), {
-    status: PROBLEMS[error.code].status,
-    headers: { ...CORS_HEADERS, 'Content-Type': 'application/problem+json', ...retryAfter },
-  });
-}
-
-/** 200 if all were accepted, 207 if some, else the first error itself (§11). */
-function answer(outcomes: readonly Outcome[]): Response {
-  const results = outcomes.map((outcome) =>
-    'receipt' in outcome ? { receipt: receiptToJson(outcome.receipt) } : { error: problemToJson(outcome.error) },
-  );
-  const errors = outcomes.flatMap((outcome) => ('error' in outcome ? [outcome.error] : []));
-  const [first] = errors;
-  if (first !== undefined && errors.length === outcomes.length) {
-    return problemResponse(first, outcomes.length > 1 ? { results } : {});
-  }
-  return new Response(JSON.stringify({ results }), {
-    status: first === undefined ? 200 : 207,
-    headers: { ...CORS_HEADERS, 'Content-Type': 'application/json' },
-  });
-}
-
-/** A request as far as submitting needs it. */
-interface Arriving {
-  readonly header: (name: string) => string | undefined;
-  readonly chunks: () => AsyncIterable<Uint8Array>;
-}
-
-/** From Node's own request where there is one: to make a web Request of it, with its stream, costs 0.2 ms. */
-function arriving(context: Context): Arriving {
-  const { incoming } = (context.env ?? {}) as Partial<HttpBindings>;
-  if (incoming === undefined) {
-    const { body } = context.req.raw;
-    return { header: (name) => context.req.header(name), chunks: () => body ?? NOTHING };
-  }
-  return {
-    header: (name) => incoming.headers[name]?.toString(),
-    // What is not read is still to be drained, so that the answer arrives: node-server sees to it.
-    chunks: () => (incoming as IncomingMessage).iterator({ destroyOnReturn: false }),
-  };
-}
-
-const NOTHING = new ReadableStream<Uint8Array>({ start: (controller) => controller.close() });
+const arrivingOnWeb = ({ headers, body }: Request): Arriving => ({
+  header: (name) => headers.get(name) ?? undefined,
+  read: async (take) => {
+    for await (const chunk of body ?? []) take(chunk as Uint8Array);
+  },
+});
 
 /** By the platform: 0.3 µs for 256 bytes, where the prover's, which runs everywhere, takes 10. */
 const base64 = ({ buffer, byteOffset, length }: Uint8Array): string => Buffer.from(buffer, byteOffset, length).toString('base64');

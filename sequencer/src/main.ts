@@ -32,6 +32,7 @@ import { LogReader } from './reader.js';
 import { type PromiseTerms, promiseDeadline, ReceiptBook } from './receipts.js';
 import { type BatchDigest, type DigestRequest, Sealer } from './sealer.js';
 import { Sequencer } from './sequencer.js';
+import { createSubmit, submitFirst } from './submit.js';
 import { Thread } from './threads.js';
 import { type VerifierData, VerifierPool } from './verifier.js';
 
@@ -343,9 +344,18 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
     return { ready, checks, backlogBatches, walletWei: walletWei === undefined ? null : String(walletWei) };
   };
 
+  const limits = {
+    maxBodyBytes: config.maxBodyBytes,
+    maxQueueBytes: config.maxQueueBytes,
+    maxWaiting: config.maxWaiting,
+    stallMs: config.stallMs,
+    heartbeatMs: 15_000,
+  };
+  const submit = createSubmit({ sequencer, metrics, log, limits });
   const app = createApp({
     store,
     sequencer,
+    submit,
     reader,
     live,
     metrics,
@@ -355,17 +365,11 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
     version: VERSION,
     termOf,
     readiness,
-    limits: {
-      maxBodyBytes: config.maxBodyBytes,
-      maxQueueBytes: config.maxQueueBytes,
-      maxWaiting: config.maxWaiting,
-      stallMs: config.stallMs,
-      heartbeatMs: 15_000,
-    },
+    limits,
   });
   // Node looks for late requests every 30 s unless told otherwise: a timeout of less would not be one.
   const connectionsCheckingInterval = Math.min(5_000, Math.ceil(config.requestTimeoutMs / 2));
-  const listener = getRequestListener(app.fetch);
+  const listener = submitFirst(submit, getRequestListener(app.fetch));
   const server = createServer({ connectionsCheckingInterval }, (incoming, outgoing) => {
     // A stopping server answers and hangs up: a client that went on sending on its connection would keep it from ending.
     outgoing.shouldKeepAlive = server.listening;

@@ -5,7 +5,6 @@ import {
   dataHash,
   ENTRY_PREFIX_BYTES,
   type Hex,
-  join,
   MAX_BATCH_ENTRIES,
   MAX_BATCH_FILE_BYTES,
   toHex,
@@ -109,9 +108,11 @@ export function digestBatch(request: DigestRequest, pages: Iterable<EntryPage>, 
     throw new Error(`expected ${request.count} entries from sequence ${request.firstSequence} on, got ${claims.length}`);
   }
   const tree = hashing.entriesTree(claims);
-  const leaves = new Uint8Array(join(tree.levels[0] as Uint8Array[]));
+  const leaves = new Uint8Array(tree.nodes.subarray(0, HASH_BYTES * claims.length));
   return { bundlesRoot: toHex(tree.root), leaves, dataHash: address, bytes, messages, timestamp };
 }
+
+const HASH_BYTES = 32;
 
 export interface SealerDeps {
   readonly store: Store;

@@ -15,6 +15,7 @@ import { LogReader } from '../src/reader.js';
 import { ReceiptBook } from '../src/receipts.js';
 import { type BatchDigest, digestBatch, Sealer, type SealLimits } from '../src/sealer.js';
 import { type Outcome, Sequencer } from '../src/sequencer.js';
+import { createSubmit, type Submit, submitFirst } from '../src/submit.js';
 import { Thread } from '../src/threads.js';
 import { type Body, type VerifiedBody, VerifierPool } from '../src/verifier.js';
 import { Account, DOMAIN, frames, type SignedBundle } from './bundles.js';
@@ -114,6 +115,7 @@ export class Pipeline {
   readonly metrics: Metrics;
   readonly book: ReceiptBook;
   readonly app: ReturnType<typeof createApp>;
+  private readonly submitted: Submit;
   view: L1View | undefined;
   private digester: Thread | undefined;
   private readonly servers: Server[] = [];
@@ -201,9 +203,19 @@ export class Pipeline {
       },
       clock,
     );
+    const limits = {
+      maxBodyBytes: 16_777_216,
+      maxQueueBytes: 67_108_864,
+      maxWaiting: 1_000,
+      stallMs: 15_000,
+      heartbeatMs: 15_000,
+      ...options.http,
+    };
+    this.submitted = createSubmit({ sequencer, metrics: this.metrics, log, limits });
     this.app = createApp({
       store,
       sequencer,
+      submit: this.submitted,
       reader: this.reader,
       live,
       metrics: this.metrics,
@@ -213,14 +225,7 @@ export class Pipeline {
       version: '0.0.0-test',
       termOf,
       readiness: options.readiness ?? (() => ({ ready: true, checks: {}, backlogBatches: 0, walletWei: null })),
-      limits: {
-        maxBodyBytes: 16_777_216,
-        maxQueueBytes: 67_108_864,
-        maxWaiting: 1_000,
-        stallMs: 15_000,
-        heartbeatMs: 15_000,
-        ...options.http,
-      },
+      limits,
     });
   }
 
@@ -277,7 +282,10 @@ export class Pipeline {
 
   /** A listening server, as main.ts makes it; its URL. */
   async listen({ requestTimeoutMs = 30_000 } = {}): Promise<{ server: Server; url: string; port: number }> {
-    const server = createServer({ connectionsCheckingInterval: 50 }, getRequestListener(this.app.fetch));
+    const server = createServer(
+      { connectionsCheckingInterval: 50 },
+      submitFirst(this.submitted, getRequestListener(this.app.fetch)),
+    );
     server.headersTimeout = Math.min(10_000, requestTimeoutMs);
     server.requestTimeout = requestTimeoutMs;
     this.servers.push(server);

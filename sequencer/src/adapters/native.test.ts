@@ -10,7 +10,7 @@ const sha256 = (...parts: readonly Uint8Array[]): Buffer => {
   for (const part of parts) hash.update(part);
   return hash.digest();
 };
-const bytesOf = (tree: MerkleTree) => tree.levels.map((level) => level.map((node) => Buffer.from(node)));
+const bytesOf = ({ nodes }: MerkleTree) => Buffer.from(nodes);
 
 test('trees over entries: leaves as §3 says, nodes as an independent library has them', () => {
   for (const count of [1, 2, 3, 5, 8, 13, 64, 100]) {
@@ -29,7 +29,7 @@ test('trees over entries: leaves as §3 says, nodes as an independent library ha
     const tree = nativeHashing.entriesTree(entries);
     expect(tree.size).toBe(count);
     expect(Buffer.from(tree.root)).toEqual(peer.getRoot());
-    expect(bytesOf(tree)).toEqual(peer.getLayers());
+    expect(bytesOf(tree)).toEqual(Buffer.concat(peer.getLayers().flat()));
     expect(bytesOf(nativeHashing.leavesTree(Buffer.concat(leaves)))).toEqual(bytesOf(tree));
   }
 });

@@ -44,14 +44,7 @@ function treeOf(leaves: readonly string[]): MerkleTree {
   const levels = [leaves];
   for (let level = leaves; level.length > 1; levels.push(level)) level = levelAbove(level);
   const nodes = Buffer.from(levels.map((level) => level.join('')).join(''), 'latin1');
-  let at = 0;
-  const views = levels.map((level) =>
-    level.map(() => {
-      at += HASH_BYTES;
-      return nodes.subarray(at - HASH_BYTES, at);
-    }),
-  );
-  return { size: leaves.length, root: nodes.subarray(at - HASH_BYTES), levels: views };
+  return { size: leaves.length, nodes, root: nodes.subarray(-HASH_BYTES) };
 }
 
 function leavesOf(view: BundleView): string[] {
