@@ -8,6 +8,8 @@ export interface Answer {
   readonly retryAfterSeconds?: number | undefined;
 }
 
+/** What is read at once: one piece of memory a connection, where a socket of its own takes 64 KiB anew for every read. */
+const READ_BYTES = 65_536;
 /** A request of up to this size is one write: to copy it costs less than a second write does. */
 const SMALL_BYTES = 16_384;
 
@@ -33,14 +35,20 @@ export class Wire {
 
   private async open(): Promise<Socket> {
     if (this.socket !== undefined) return this.socket;
-    const socket = connect({ host: this.host, port: this.port, noDelay: true });
+    const onread = {
+      buffer: Buffer.allocUnsafeSlow(READ_BYTES),
+      callback: (length: number, buffer: Uint8Array) => {
+        this.take(buffer as Buffer, length);
+        return true;
+      },
+    };
+    const socket = connect({ host: this.host, port: this.port, noDelay: true, onread });
     await new Promise<void>((resolve, reject) => {
       socket.once('connect', resolve);
       socket.once('error', reject);
     });
     this.socket = socket;
     this.forget();
-    socket.on('data', (chunk: Buffer) => this.take(chunk));
     const lost = (error?: Error) => {
       if (this.socket === socket) this.socket = undefined;
       this.pending?.reject(error ?? new Error('the connection was closed'));
@@ -84,30 +92,46 @@ export class Wire {
     });
   }
 
-  private take(chunk: Buffer): void {
+  /** Takes `length` bytes of a memory that is read into again after this. */
+  private take(buffer: Buffer, length: number): void {
+    const chunk = buffer.subarray(0, length);
+    let received = chunk;
+    if (this.waitingBytes > 0) {
+      this.wait(Buffer.from(chunk));
+      // A body of known length is put together once, when the last of it is here.
+      if (this.waitingBytes < this.neededBytes) return;
+      received = this.waiting.length === 1 ? (this.waiting[0] as Buffer) : Buffer.concat(this.waiting, this.waitingBytes);
+      this.waiting = [received];
+    }
+    const answer = this.answerIn(received);
+    if (answer === undefined) {
+      if (this.waitingBytes === 0) this.wait(Buffer.from(chunk));
+      return;
+    }
+    this.forget();
+    const { pending } = this;
+    this.pending = undefined;
+    pending?.resolve(answer);
+  }
+
+  private wait(chunk: Buffer): void {
     this.waiting.push(chunk);
     this.waitingBytes += chunk.length;
-    // A body of known length is put together once, when the last of it is here.
-    if (this.waitingBytes < this.neededBytes) return;
-    const received = this.waiting.length === 1 ? chunk : Buffer.concat(this.waiting, this.waitingBytes);
-    this.waiting = [received];
+  }
+
+  /** The answer, once it is whole; its body in new memory. */
+  private answerIn(received: Buffer): Answer | undefined {
     const end = received.indexOf('\r\n\r\n');
-    if (end < 0) return;
+    if (end < 0) return undefined;
     const head = received.toString('latin1', 0, end);
     const status = Number(head.slice(9, 12));
     const length = /\r\ncontent-length: *(\d+)/i.exec(head)?.[1];
     if (length !== undefined) this.neededBytes = end + 4 + Number(length);
-    if (received.length < this.neededBytes) return;
+    if (received.length < this.neededBytes) return undefined;
     const body = length === undefined ? unchunked(head, received.subarray(end + 4)) : Buffer.from(received.subarray(end + 4));
-    if (body === undefined) return;
-    this.forget();
-    const { pending } = this;
-    this.pending = undefined;
-    if (status === 200) pending?.resolve({ status, body });
-    else {
-      const retryAfter = /\r\nretry-after: *(\d+)/i.exec(head)?.[1];
-      pending?.resolve({ status, body, retryAfterSeconds: retryAfter === undefined ? undefined : Number(retryAfter) });
-    }
+    if (body === undefined || status === 200) return body === undefined ? undefined : { status, body };
+    const retryAfter = /\r\nretry-after: *(\d+)/i.exec(head)?.[1];
+    return { status, body, retryAfterSeconds: retryAfter === undefined ? undefined : Number(retryAfter) };
   }
 
   private forget(): void {

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { getRequestListener } from '@hono/node-server';
 import { type Domain, domainSeparator, type Hex } from '@sealpost/prover';
 import pino from 'pino';
+import { startL1 } from './adapters/l1-thread.js';
 import { createSigner, isSecp256k1Native, nativeHashing } from './adapters/native.js';
 import { createStore, loadStore } from './adapters/sqlite.js';
-import { createL1 } from './adapters/viem.js';
 import { AccountRates } from './admission.js';
 import { type Config, ConfigError, configReference, describeConfig, parseConfig } from './config.js';
 import { RequestError } from './errors.js';
@@ -98,9 +98,11 @@ function readKey(file: string): Hex {
 function openKeys({ signerKeyFile, posterKeyFile, l1Url: url, settlement, l1TimeoutMs: timeoutMs }: Config): {
   signer: Signer;
   l1: L1;
+  closeL1: () => Promise<void>;
 } {
   const signer = createSigner(readKey(signerKeyFile));
-  return { signer, l1: createL1({ url, settlement, posterKey: readKey(posterKeyFile), timeoutMs }) };
+  const { l1, close: closeL1 } = startL1({ url, settlement, posterKey: readKey(posterKeyFile), timeoutMs });
+  return { signer, l1, closeL1 };
 }
 
 /** Asks until the L1 answers: a node that starts later than the sequencer is an ordinary day. */
@@ -219,9 +221,10 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
 
   if (!isSecp256k1Native())
     log.warn('secp256k1.slow', { message: 'the native module did not build: signatures are checked 20 times slower' });
-  const { signer, l1 } = openKeys(config);
+  const { signer, l1, closeL1 } = openKeys(config);
   const { store, facts } = await openStore(config, l1, signer.address, mode, log, starting.signal);
   lifecycle.opened('store', () => store.close());
+  lifecycle.opened('l1', closeL1);
   const { chainId } = store.genesis;
   const development = chainId === DEVELOPMENT_CHAIN_ID;
   const domain: Domain = { chainId, settlement: config.settlement };
@@ -458,9 +461,13 @@ async function main(): Promise<void> {
     readKey(config.signerKeyFile);
   } else if (command === 'create') {
     const log = createLog(config.log);
-    const { signer, l1 } = openKeys(config);
-    const { store } = await openStore(config, l1, signer.address, 'create', log, new AbortController().signal);
-    await store.close();
+    const { signer, l1, closeL1 } = openKeys(config);
+    try {
+      const { store } = await openStore(config, l1, signer.address, 'create', log, new AbortController().signal);
+      await store.close();
+    } finally {
+      await closeL1();
+    }
     log.info('created', { path: databasePath(config) });
   } else {
     await run(config, flags.includes('--create') ? 'either' : 'load');

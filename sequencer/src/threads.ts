@@ -35,7 +35,7 @@ export class ThreadError extends Error {
 }
 
 /**
- * A worker thread that answers calls in the order in which they were made. A thread that dies fails every open call, and
+ * A worker thread that answers calls, in the order in which they were made unless it serves them at once. A thread that dies fails every open call, and
  * every later one, with `thread.died`.
  */
 export class Thread {
@@ -103,8 +103,14 @@ const SMALL_BYTES = 32_768;
 const worthMoving = (buffers: readonly ArrayBuffer[]): ArrayBuffer[] =>
   buffers.filter(({ byteLength }) => byteLength > SMALL_BYTES);
 
-/** Runs inside a thread: answers each call with `handle`, one after the other, also where it takes its time. */
-export function serveThread<Data>(start: (data: Data) => (body: never) => Answer | Promise<Answer>): void {
+/**
+ * Runs inside a thread: answers each call with `handle`, one after the other, also where it takes its time; with `atOnce`, each
+ * when it comes.
+ */
+export function serveThread<Data>(
+  start: (data: Data) => (body: never) => Answer | Promise<Answer>,
+  { atOnce = false }: { readonly atOnce?: boolean } = {},
+): void {
   if (parentPort === null) throw new Error('this file runs in a worker thread only');
   const port = parentPort;
   const handle = start(workerData as Data) as (body: unknown) => Answer | Promise<Answer>;
@@ -119,6 +125,6 @@ export function serveThread<Data>(start: (data: Data) => (body: never) => Answer
   };
   let last = Promise.resolve();
   port.on('message', (request: Request) => {
-    last = last.then(() => answer(request));
+    last = atOnce ? answer(request) : last.then(() => answer(request));
   });
 }

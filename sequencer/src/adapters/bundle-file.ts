@@ -1,5 +1,4 @@
-import { closeSync, fdatasync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
-import { promisify } from 'node:util';
+import { closeSync, fdatasyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
 import { ENTRY_PREFIX_BYTES } from '@sealpost/prover';
 
 /** Where the bundles of a database are: beside it, because they belong together. */
@@ -42,9 +41,9 @@ export class BundleFile {
     }
   }
 
-  /** Resolves when all that was written is on disk. */
-  sync(): Promise<void> {
-    return promisify(fdatasync)(this.descriptor);
+  /** Returns when all that was written is on disk. */
+  sync(): void {
+    fdatasyncSync(this.descriptor);
   }
 
   truncate(length: number): void {
