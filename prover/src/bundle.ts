@@ -150,11 +150,10 @@ export function readBundle(bytes: Uint8Array): BundleView {
   }
   const view = viewOf(bytes);
   if (bytes[0] !== VERSION) throw malformed(`expected version 1 at byte 0, got ${bytes[0]}`, { at: 0 });
-  const sender = toHex(bytes.subarray(3, 23));
+  const head = readCheckedHead(bytes);
+  const { sender, count } = head;
   if (sender === ZERO_ADDRESS) throw malformed('expected a sender other than the zero address at byte 3', { at: 3 });
-  const nonce = view.getBigUint64(23);
-  const count = view.getUint32(55);
-  checkCount(count, nonce);
+  checkCount(count, head.nonce);
   const end = bytes.length - SIGNATURE_BYTES;
   // A count that the bytes cannot hold is refused here, so that nobody makes us allocate more than they sent.
   if (count * (LENGTH_BYTES + MESSAGE_PREFIX_BYTES) > end - HEADER_BYTES) {
@@ -185,7 +184,7 @@ export function readBundle(bytes: Uint8Array): BundleView {
     throw tooLarge('payload', largest - MESSAGE_PREFIX_BYTES, MAX_PAYLOAD_BYTES);
   }
   if (bytes.length > MAX_BUNDLE_BYTES) throw tooLarge('bundle', bytes.length, MAX_BUNDLE_BYTES);
-  return { bytes, ...readCheckedHead(bytes), signature: bytes.subarray(end), bounds };
+  return { bytes, ...head, signature: bytes.subarray(end), bounds };
 }
 
 /** The head and count of a bundle whose form `readBundle` has checked before: nothing is checked again. */
@@ -317,12 +316,15 @@ const SIGNED_FIELDS: readonly (readonly [at: number, length: number, word: numbe
   [55, 4, 6],
 ];
 
+/** Owned by `viewStructHash` while it runs: between the fields it is always zero. */
+const structWords = /* @__PURE__ */ new Uint8Array(8 * WORD_BYTES);
+
 /**
  * `bundleStructHash` of a bundle read from bytes, by copying them: a tenth of the cost of converting them there and back, which
  * counts where ten thousand bundles a second are verified. `messagesRoot` has 32 bytes.
  */
 export function viewStructHash({ bytes }: BundleView, messagesRoot: Uint8Array, keccak: Keccak256 = keccak256): Uint8Array {
-  const words = new Uint8Array(8 * WORD_BYTES);
+  const words = structWords;
   words.set(BUNDLE_TYPE);
   for (const [at, length, word] of SIGNED_FIELDS) words.set(bytes.subarray(at, at + length), (word + 1) * WORD_BYTES - length);
   words.set(messagesRoot, 7 * WORD_BYTES);
@@ -339,6 +341,10 @@ export const bundleDigest = (
 /** `SHA256(0x00 ‖ sender(20) ‖ structHash(32) ‖ signature(65))`: the bundle's identity in the API (§3). */
 export const bundleHash = (sender: Hex, structHash: Uint8Array, signature: Uint8Array, hash: Sha256 = sha256): Uint8Array =>
   hash(concat(Uint8Array.of(0), fromHex(sender, 20), structHash, signature));
+
+/** The same of a bundle read from bytes, without converting its sender. */
+export const viewBundleHash = ({ bytes, signature }: BundleView, structHash: Uint8Array, hash: Sha256 = sha256): Uint8Array =>
+  hash(concat(Uint8Array.of(0), bytes.subarray(3, 23), structHash, signature));
 
 /** `SHA256(0x00 ‖ void(1) ‖ previous(8) ‖ bundleHash(32))`: the leaf in the batch tree and in the receipt tree (§3). */
 export const entryHash = (isVoid: 0 | 1, previous: bigint, bundle: Uint8Array, hash: Sha256 = sha256): Uint8Array =>

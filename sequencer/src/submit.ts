@@ -208,17 +208,17 @@ const DROP_BYTES = 16_777_216;
 const DROP_MS = 500;
 
 function send({ status, headers, body }: Reply, incoming: IncomingMessage, outgoing: ServerResponse): void {
-  const isWhole = incoming.complete;
-  if (!isWhole) outgoing.shouldKeepAlive = false;
   outgoing.writeHead(status, headers).end(body);
-  if (!isWhole) drop(incoming);
+  if (!incoming.complete) drop(incoming);
 }
 
-/** Reads what still comes of a request, and ends its connection soon. */
+/** Reads what still comes of a request, and hangs up where it is too much: not before, or the answer might not arrive. */
 function drop(incoming: IncomingMessage): void {
   const { socket } = incoming;
   const timer = setTimeout(() => socket.destroy(), DROP_MS);
-  socket.once('close', () => clearTimeout(timer));
+  const stop = () => clearTimeout(timer);
+  incoming.once('end', stop);
+  incoming.once('close', stop);
   let bytes = 0;
   incoming.on('data', (chunk: Buffer) => {
     bytes += chunk.length;

@@ -1,7 +1,6 @@
 import {
   type BundleView,
   badSignature,
-  bundleHash,
   type Hex,
   type Keccak256,
   ProtocolError,
@@ -12,6 +11,7 @@ import {
   type Sha256,
   typedDataDigest,
   verifyLane,
+  viewBundleHash,
   viewStructHash,
 } from '@sealpost/prover';
 import type { Thread } from './threads.js';
@@ -85,7 +85,7 @@ export function verifyBundles({ bytes, bounds }: Body, { separator, laneCount }:
         throw badSignature(`expected the signature of the sender ${sender}, got that of ${signer}`);
       }
       hashes.set(structHash, HASHES_BYTES * index);
-      hashes.set(bundleHash(sender, structHash, view.signature, sha256), HASHES_BYTES * index + 32);
+      hashes.set(viewBundleHash(view, structHash, sha256), HASHES_BYTES * index + 32);
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       refusals.set(index, { refused: { code: error.code, message: error.message, facts: error.facts } });
