@@ -3,7 +3,7 @@ import { type Hex, proofFromJson, sha256, toHex, ZERO_HASH } from '@sealpost/pro
 import { encodeAbiParameters, keccak256 } from 'viem';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { secondOpinion } from '../src/cli/oracle.js';
-import { L1, type MessageProof, systemClock, verifyProof } from '../src/index.js';
+import { type Clock, L1, type MessageProof, systemClock, verifyProof } from '../src/index.js';
 import { type Anvil, startAnvil } from './anvil.js';
 
 interface Vectors {
@@ -66,7 +66,12 @@ describe('vectors made by an independent implementation, against a real L1 slot'
   afterAll(() => anvil?.stop());
 
   it('one who gives up waiting takes the others’ read along no more', async () => {
-    const shared = await L1.connect({ transport: anvil.transport, settlement: l1.view.settlement, clock: systemClock });
+    // No time at all is over before any node can answer.
+    const clock: Clock = {
+      now: () => systemClock.now(),
+      sleep: async (ms, signal) => (ms === 0 ? undefined : await systemClock.sleep(ms, signal)),
+    };
+    const shared = await L1.connect({ transport: anvil.transport, settlement: l1.view.settlement, clock });
     const impatient = new AbortController();
     const hasty = shared.slot(0, 1n, { signal: impatient.signal });
     const patient = shared.slot(0, 1n);

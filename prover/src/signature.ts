@@ -1,6 +1,6 @@
 import { secp256k1 } from '@noble/curves/secp256k1';
 import { keccak_256 } from '@noble/hashes/sha3';
-import { addressWord, ascii, concat, fromHex, type Hex, toHex, uintWord } from './bytes.js';
+import { addressWord, ascii, concat, type Hex, toHex, uintWord, ZERO_HASH } from './bytes.js';
 import { ProtocolError } from './errors.js';
 
 export const SIGNATURE_BYTES = 65;
@@ -40,31 +40,13 @@ export function domainSeparator(domain: Domain): Uint8Array {
   return keccak256(concat(DOMAIN_TYPE, DOMAIN_NAME, DOMAIN_VERSION, uintWord(chainId, 32), addressWord(settlement)));
 }
 
-/** Owned by `typedDataDigest` while it runs; one for all, as in tree.ts. */
-const digestPreimage = /* @__PURE__ */ new Uint8Array(2 + 32 + 32);
+/** EIP-712's digest: `keccak256(0x19 01 ‖ domainSeparator ‖ structHash)`. */
+export const typedDataDigest = (separator: Uint8Array, structHash: Uint8Array, keccak: Keccak256 = keccak256): Uint8Array =>
+  keccak(concat(Uint8Array.of(0x19, 0x01), separator, structHash));
 
-/** EIP-712's digest: `keccak256(0x19 01 ‖ domainSeparator ‖ structHash)`, of 32 bytes each. */
-export function typedDataDigest(separator: Uint8Array, structHash: Uint8Array, keccak: Keccak256 = keccak256): Uint8Array {
-  digestPreimage[0] = 0x19;
-  digestPreimage[1] = 0x01;
-  digestPreimage.set(separator, 2);
-  digestPreimage.set(structHash, 34);
-  return keccak(digestPreimage);
-}
-
-// Of the group, 32 bytes each: compared as bytes, because to make numbers of r and s costs more than all the rest of the check.
-const ORDER = /* @__PURE__ */ fromHex('0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141');
-const HALF_ORDER = /* @__PURE__ */ fromHex('0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0');
-const ZERO = /* @__PURE__ */ new Uint8Array(32);
-
-/** Whether one big-endian number is below another of as many bytes. */
-function isBelow(one: Uint8Array, other: Uint8Array): boolean {
-  for (let at = 0; at < one.length; at++) {
-    const difference = (one[at] as number) - (other[at] as number);
-    if (difference !== 0) return difference < 0;
-  }
-  return false;
-}
+// As hex, which sorts as the numbers do: to make numbers of r and s costs more than all the rest of the check.
+const HALF_ORDER = '0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0';
+const ORDER = '0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141';
 
 /**
  * `r ‖ s` and the recovery bit of a signature in the one form that is allowed (§1): 65 bytes, v 27 or 28, r and s in
@@ -75,10 +57,10 @@ export function parseSignature(signature: Uint8Array): { compact: Uint8Array; re
   if (signature.length !== SIGNATURE_BYTES) throw badSignature(`expected a signature of 65 bytes, got ${signature.length}`);
   const v = signature[64];
   if (v !== 27 && v !== 28) throw badSignature(`expected a signature with v 27 or 28, got ${v}`);
-  const r = signature.subarray(0, 32);
-  const s = signature.subarray(32, 64);
-  if (!isBelow(ZERO, r) || !isBelow(r, ORDER)) throw badSignature('r of the signature is out of range');
-  if (!isBelow(ZERO, s) || isBelow(HALF_ORDER, s)) throw badSignature('s of the signature is out of range or high (EIP-2)');
+  const r = toHex(signature.subarray(0, 32));
+  const s = toHex(signature.subarray(32, 64));
+  if (r === ZERO_HASH || r >= ORDER) throw badSignature('r of the signature is out of range');
+  if (s === ZERO_HASH || s > HALF_ORDER) throw badSignature('s of the signature is out of range or high (EIP-2)');
   return { compact: signature.subarray(0, 64), recovery: v === 27 ? 0 : 1 };
 }
 

@@ -1,5 +1,5 @@
 import { sha256 as nobleSha256 } from '@noble/hashes/sha2';
-import { equalBytes } from './bytes.js';
+import { equalBytes, join } from './bytes.js';
 import { ProtocolError } from './errors.js';
 
 /**
@@ -57,27 +57,21 @@ export interface MerkleTree {
 export function buildTree(leaves: readonly Uint8Array[], hash: Sha256 = sha256): MerkleTree {
   const size = leaves.length;
   if (size === 0) throw malformed('a Merkle tree needs at least one leaf');
-  const nodes = new Uint8Array(HASH_BYTES * nodeCount(size));
-  const node = (at: number) => nodes.subarray(HASH_BYTES * at, HASH_BYTES * (at + 1));
-  let end = 0;
   for (const leaf of leaves) {
     if (leaf.length !== HASH_BYTES) throw malformed(`expected leaf hashes of ${HASH_BYTES} bytes, got one of ${leaf.length}`);
-    nodes.set(leaf, HASH_BYTES * end++);
   }
-  let at = 0;
+  const all = [...leaves];
+  let end = 0;
   for (let width = size; width > 1; width = Math.ceil(width / 2)) {
-    const levelEnd = at + width;
-    for (; at + 1 < levelEnd; at += 2) nodes.set(nodeHash(node(at), node(at + 1), hash), HASH_BYTES * end++);
-    if (at < levelEnd) nodes.set(node(at++), HASH_BYTES * end++);
+    let at = end;
+    end += width;
+    for (; at < end; at += 2) {
+      const left = all[at] as Uint8Array;
+      all.push(at + 1 < end ? nodeHash(left, all[at + 1] as Uint8Array, hash) : left);
+    }
   }
-  return { size, nodes, root: node(end - 1) };
-}
-
-/** How many nodes a tree of so many leaves has on all its levels. */
-function nodeCount(size: number): number {
-  let count = size;
-  for (let width = size; width > 1; count += width) width = Math.ceil(width / 2);
-  return count;
+  const nodes = join(all);
+  return { size, nodes, root: nodes.subarray(-HASH_BYTES) };
 }
 
 /**
