@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { countTests } from './counts.js';
+import { countTests, failedTests } from './counts.js';
 import { formatSeconds, print, runCommand, say } from './terminal.js';
 
 // What CI does once everything is installed, run by .ci/run. Every step's output is shown as it comes; the tests are counted
@@ -43,6 +43,7 @@ await runCommand(async () => {
   for (const file of Object.values(LOGS)) rmSync(join(ROOT, file), { force: true });
   let passed = 0;
   let failed = 0;
+  const blame: string[] = [];
   for (const { name, command } of STEPS) {
     say(`\n── ${name}`);
     const began = performance.now();
@@ -51,13 +52,15 @@ await runCommand(async () => {
     if (name === 'test') {
       for (const [part, file] of Object.entries(LOGS)) {
         const path = join(ROOT, file);
-        const count = existsSync(path) ? countTests(readFileSync(path, 'utf8')) : undefined;
+        const log = existsSync(path) ? readFileSync(path, 'utf8') : '';
+        const count = countTests(log);
         if (count === undefined || count.passed + count.failed === 0) {
           say(`${part}: no test ran, or none was counted`);
           failed++;
           continue;
         }
         say(`${part}: ${count.passed} passed, ${count.failed} failed`);
+        blame.push(...failedTests(log).map((test) => `${part}: ${test}`));
         passed += count.passed;
         failed += count.failed;
       }
@@ -67,6 +70,8 @@ await runCommand(async () => {
     say(`── ${name} ${isGood ? 'passed' : 'FAILED'} in ${formatSeconds(performance.now() - began)}`);
     if (!isGood && name === 'build') break;
   }
+  // At the end, where whoever looks at a long log looks first.
+  for (const test of blame) say(`FAILED ${test}`);
   print(`${passed} passed, ${failed} failed`);
   return failed === 0 && passed > 0 ? 0 : 1;
 });

@@ -6,6 +6,17 @@ export interface Count {
   readonly failed: number;
 }
 
+/** What failed, by name, as each runner says it. */
+export function failedTests(log: string): string[] {
+  const names = new Set<string>();
+  for (const line of stripVTControlCharacters(log).split('\n')) {
+    // vitest: " FAIL  test/l1.test.ts > an L1 that is not well > behind"; forge: "[FAIL: reason] test_name() (gas: 1)"
+    const name = /^\s*FAIL\s+(.+?)\s*$/.exec(line)?.[1] ?? /^\[FAIL.*?\] (\w+\(.*?\))/.exec(line)?.[1];
+    if (name !== undefined) names.add(name);
+  }
+  return [...names];
+}
+
 /** The counts in a log's last summary, of whichever runner; undefined without one. */
 export function countTests(log: string): Count | undefined {
   let count: Count | undefined;

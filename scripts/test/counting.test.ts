@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { countTests } from '../counts.js';
+import { countTests, failedTests } from '../counts.js';
 import { Histogram } from '../histogram.js';
 
 test('tests are counted from the last summary, of vitest and of forge, with and without colours; no summary is no count', () => {
@@ -15,6 +15,14 @@ test('tests are counted from the last summary, of vitest and of forge, with and 
     failed: 2,
   });
   expect(countTests('error: no such file\n')).toBeUndefined();
+});
+
+test('failed tests are named once each, of vitest and of forge', () => {
+  const log = ' \x1b[31m FAIL \x1b[39m test/l1.test.ts > behind\n  FAIL  test/l1.test.ts > behind\n ✓ FAIL is a word\n';
+  expect(failedTests(`${log}[FAIL: assertion failed] test_Commit() (gas: 12)\n`)).toEqual([
+    'test/l1.test.ts > behind',
+    'test_Commit()',
+  ]);
 });
 
 test('a histogram keeps every percentile to within two percent, over seven decades', () => {

@@ -284,7 +284,7 @@ export interface TransactionOutcome {
   readonly gasUsed: bigint;
 }
 
-/** Why the L1 did not do what was asked; `retry` says whether asking again may help. */
+/** Why the L1 did not do what was asked. */
 export class L1Error extends Error {
   override readonly name = 'L1Error';
 

@@ -382,6 +382,7 @@ export class Poster {
   private async round(until: Until): Promise<void> {
     if (!this.isWanted()) return;
     const observation = await this.observe(until);
+    if (observation === undefined) return;
     const actions = plan(observation, this.options.config);
     this.remember(actions);
     for (const action of actions) {
@@ -415,7 +416,8 @@ export class Poster {
     return store.sends().some(isOpen);
   }
 
-  private async observe(until: Until): Promise<Observation> {
+  /** Undefined where the node's answers are older than what the follower saw: it would look as if a commit were missing. */
+  private async observe(until: Until): Promise<Observation | undefined> {
     const { l1, store, view, clock, config } = this.options;
     // The order matters: see Observation.nonce.
     const nonce = { latest: await until(l1.posterNonce('latest')), pending: await until(l1.posterNonce('pending')) };
@@ -424,6 +426,8 @@ export class Poster {
     const lanes: Backlog[] = [];
     for (let lane = 0; lane < store.genesis.laneCount; lane++) {
       const { number } = await until(l1.head(lane));
+      // Behind one address there may be several nodes. If it was a reorg, the follower is about to find out.
+      if (number < (view()?.lanes[lane]?.committed.number ?? 0n)) return undefined;
       const isRefused = (this.refusals.get(lane)?.untilMs ?? 0) > clock.monotonic();
       const sealed = isRefused ? [] : store.batchesFrom(lane, number + 1n, config.maxBatchesPerTransaction);
       lanes.push({ lane, next: number + 1n, batches: sealed.map(({ header }) => header) });

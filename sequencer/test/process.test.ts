@@ -86,9 +86,9 @@ class Running {
       throw new Error(`the sequencer ended with ${code}: ${this.stderr}`);
     });
     ended.catch(() => undefined);
-    await Promise.race([expect.poll(() => this.event('ready'), { timeout: 15_000 }).toBeDefined(), ended]);
+    await Promise.race([expect.poll(() => this.event('ready')).toBeDefined(), ended]);
     const url = this.event('ready')?.url as string;
-    await Promise.race([expect.poll(async () => (await fetch(`${url}/readyz`)).status, { timeout: 15_000 }).toBe(200), ended]);
+    await Promise.race([expect.poll(async () => (await fetch(`${url}/readyz`)).status).toBe(200), ended]);
     return url;
   }
 }
@@ -244,7 +244,7 @@ describe('it ends in order', () => {
       readonly lanes: { readonly committed: string }[];
     }
     await expect
-      .poll(async () => ((await (await fetch(`${again}/v1/status`)).json()) as Lane).lanes[0]?.committed, { timeout: 15_000 })
+      .poll(async () => ((await (await fetch(`${again}/v1/status`)).json()) as Lane).lanes[0]?.committed)
       .toBe(String(acknowledged));
   });
 

@@ -1,8 +1,6 @@
-import { type Answer, beNice, serveThread } from '../threads.js';
+import { type Answer, serveThread } from '../threads.js';
 import type { L1Call } from './l1-thread.js';
 import { createL1, type L1Options } from './viem.js';
-
-beNice(10);
 
 /** Talks to the Ethereum node. Calls go side by side: one that the node does not answer holds up no other. */
 serveThread(

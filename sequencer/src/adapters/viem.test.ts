@@ -149,7 +149,8 @@ describe('answers', () => {
   test('a block by tag, number and hash; none', async () => {
     const asked: unknown[] = [];
     answer = ({ method, params }, response) => {
-      asked.push([method, params[0]]);
+      // Calls that timed out in an earlier test may arrive only now.
+      if (method.startsWith('eth_getBlock')) asked.push([method, params[0]]);
       json(response, { result: { number: '0x10', hash: `0x${'AA'.repeat(32)}`, parentHash: ZERO_HASH, timestamp: '0x5' } });
     };
     const block = { number: 16n, hash: `0x${'aa'.repeat(32)}`, parentHash: ZERO_HASH, timestamp: 5n };
