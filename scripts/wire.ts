@@ -33,7 +33,8 @@ export class Wire {
     this.port = Number(port);
   }
 
-  private async open(): Promise<Socket> {
+  /** Connects, unless it is connected: what is asked does so by itself, and waits for it. */
+  async open(): Promise<Socket> {
     if (this.socket !== undefined) return this.socket;
     const onread = {
       buffer: Buffer.allocUnsafeSlow(READ_BYTES),

@@ -12,6 +12,13 @@ const SHOW_MS = 500;
 const DRAIN_MS = 30_000;
 const SEEN_MS = 10_000;
 const DEFAULT_RETRY_MS = 100;
+/**
+ * An open loop's run-in: what is planned in its first second, or in its first quarter if that is less, is sent and checked as all
+ * the rest, and not among the latencies. It begins after seconds of signing, on senders that the server has not seen: in
+ * 7 seconds at half load, every request that took over 40 ms was one of the first 400 ms.
+ */
+const RUN_IN_MS = 1_000;
+const RUN_IN_SHARE = 0.25;
 
 /** What phases share. */
 export interface Drive {
@@ -101,6 +108,8 @@ async function observed(
   body: (tally: Tally, beganAt: number) => Promise<Partial<PhaseResult>>,
 ): Promise<PhaseResult> {
   for (const submitter of senders) submitter.signedLate = 0;
+  // A load that is measured does not begin with hundreds of connections.
+  await Promise.all(senders.map(({ connection }) => connection.open()));
   const observer = new Observer(drive.url, drive.pid);
   await observer.begin();
   const cpuBefore = process.cpuUsage();
@@ -180,14 +189,16 @@ export async function runOpen(drive: Drive, phase: OpenPhase, messagesPerSecond:
     return await observed(drive, phase, senders, async (tally, beganAt) => {
       const latencies = new Histogram();
       const giveUpAt = tally.endAt + DRAIN_MS;
+      const measuredFrom = beganAt + Math.min(RUN_IN_MS, phase.seconds * 1_000 * RUN_IN_SHARE);
       const serve = async (submitter: Submitter, plannedAt: number) => {
         const { sender, nonce, region } = submitter.current;
-        const isWatched = watched.has(region);
+        const isMeasured = plannedAt >= measuredFrom;
+        const isWatched = isMeasured && watched.has(region);
         if (isWatched) watchers.sending(sender, nonce, plannedAt);
         const acceptedAt = await submit(drive, submitter, tally, giveUpAt);
         if (acceptedAt === undefined)
           throw new Failure(`a bundle was not accepted within ${DRAIN_MS / 1_000} s after the load${refusals(tally)}`);
-        latencies.record(acceptedAt - plannedAt);
+        if (isMeasured) latencies.record(acceptedAt - plannedAt);
         if (isWatched) watchers.accepted(sender, nonce, acceptedAt);
       };
       const arrivals = new Arrivals(beganAt, messagesPerSecond / bundle, phase.seconds);
