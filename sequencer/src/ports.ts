@@ -82,6 +82,7 @@ export interface CommitGroup {
   readonly firstSequence: bigint;
   /** Merkle root over the entryHashes. */
   readonly root: Hex;
+  /** At least one; all were accepted at the same time. */
   readonly entries: readonly FullEntry[];
 }
 

@@ -1,16 +1,27 @@
 import { spawnSync } from 'node:child_process';
-import { appendFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { entryPrefix } from '@sealpost/prover';
+import { entryPrefix, toHex } from '@sealpost/prover';
 import Database from 'better-sqlite3';
-import { expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { recordBytes } from '../src/adapters/append-record.js';
 import { bundleFilePath } from '../src/adapters/bundle-file.js';
 import { runFolder } from '../src/adapters/run-files.js';
 import { positionOf } from '../src/adapters/schema.js';
 import { createStore, loadStore } from '../src/adapters/sqlite.js';
 import type { FullEntry } from '../src/ports.js';
-import { Account } from './bundles.js';
+import { Account, message, topicOf } from './bundles.js';
 import { genesisOf } from './pipeline.js';
 import { entriesOf, groupOf, storeCompliance } from './store.compliance.js';
 
@@ -27,7 +38,7 @@ storeCompliance('SqliteStore', {
   removeGenesis: (path) => change(path, 'DELETE FROM genesis'),
 });
 
-test('the database is in WAL mode, and every commit is synced', async () => {
+test('the database is in WAL mode and strict, and an orderly end leaves three things to copy', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'sealpost-store-'));
   const path = join(folder, 'store');
   const store = await createStore(path, genesisOf(1));
@@ -38,14 +49,14 @@ test('the database is in WAL mode, and every commit is synced', async () => {
   ).toBe(0);
   reader.close();
   await store.close();
-  // An orderly end leaves three things to copy, beside the lock.
+  // Beside the lock.
   expect(readdirSync(folder).sort()).toEqual(['store', 'store-bundles', 'store-topics', 'store.lock']);
   rmSync(folder, { recursive: true });
 });
 
 const ALICE = new Account('alice');
 
-test('the bundle file is what batch files hold, and what a crash leaves behind its end is written over', async () => {
+test('the bundle file holds appends, their entries as batch files have them; half an append is cut off', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'sealpost-store-'));
   const path = join(folder, 'store');
   const bundles = bundleFilePath(path);
@@ -55,9 +66,11 @@ test('the bundle file is what batch files hold, and what a crash leaves behind i
   await store.close();
   const whole = readFileSync(bundles);
   const { bytes, bundle } = group(0n).entries[0] as FullEntry;
-  expect(whole).toEqual(Buffer.concat([entryPrefix({ void: 0, previous: 0n, bundle: { length: bytes } }), bundle]));
+  expect(whole.subarray(recordBytes(1))).toEqual(
+    Buffer.concat([entryPrefix({ void: 0, previous: 0n, bundle: { length: bytes } }), bundle]),
+  );
 
-  appendFileSync(bundles, 'half an entry that no receipt was given for');
+  appendFileSync(bundles, 'half an append that no receipt was given for');
   store = await loadStore(path);
   await store.appendGroups([group(1n)], []);
   expect(entriesOf(store.entryPages(0, 0n, 2)).map(({ bundle: own }) => Buffer.from(own))).toEqual(
@@ -66,6 +79,128 @@ test('the bundle file is what batch files hold, and what a crash leaves behind i
   await store.close();
   expect(readFileSync(bundles)).toHaveLength(2 * whole.length);
   rmSync(folder, { recursive: true });
+});
+
+describe('a power failure', () => {
+  const TOPIC = topicOf('power');
+  /** Appends on two lanes: one, the other, both at once. */
+  const APPENDS = [[0], [1], [0, 1], [0, 1]];
+  const appends = () => {
+    const next = [0n, 0n];
+    return APPENDS.map((lanes, at) =>
+      lanes.map((lane) => {
+        const first = next[lane] as bigint;
+        next[lane] = first + 2n;
+        const bundle = (nonce: bigint) => ALICE.sign({ lane, nonce, messages: [message(TOPIC, `append ${at}, ${nonce}`)] });
+        return groupOf(lane, first, [bundle(first), bundle(first + 1n)]);
+      }),
+    );
+  };
+
+  /** A store with those appends as it is on the disk while it is open, in a folder of its own for each try. */
+  let folder: string;
+  let tries = 0;
+  /** Where each append ends in the bundle file. */
+  const ends: number[] = [];
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'sealpost-power-'));
+    const path = join(folder, 'open', 'store');
+    const store = await createStore(path, genesisOf(2));
+    for (const groups of appends()) {
+      await store.appendGroups(groups, []);
+      ends.push(statSync(bundleFilePath(path)).size);
+    }
+    cpSync(join(folder, 'open'), join(folder, 'failed'), { recursive: true });
+    await store.close();
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  const after = (damage: (path: string) => void): string => {
+    const copy = join(folder, `try-${tries++}`);
+    cpSync(join(folder, 'failed'), copy, { recursive: true });
+    rmSync(join(copy, 'store-shm'), { force: true });
+    damage(join(copy, 'store'));
+    return join(copy, 'store');
+  };
+  /** That so many appends are there, whole, and that the log goes on. */
+  const holds = async (path: string, count: number) => {
+    for (const start of ['first', 'second']) {
+      const store = await loadStore(path);
+      const there = appends().slice(0, count).flat();
+      for (const lane of [0, 1]) {
+        const groups = there.filter((group) => group.lane === lane);
+        const entries = groups.flatMap((group) => group.entries);
+        expect(store.tail(lane).nextSequence, start).toBe(BigInt(entries.length));
+        expect(entriesOf(store.entryPages(lane, 0n, 100)).map(plain)).toEqual(entries.map(plain));
+        for (const { firstSequence, root, entries: own } of groups) {
+          expect(store.groupOf(lane, firstSequence + 1n)).toMatchObject({ firstSequence, root, count: own.length });
+        }
+        for (const { sender, nonce, sequence } of entries) {
+          expect(store.entryByNonce(sender, lane, nonce)?.sequence).toBe(sequence);
+        }
+      }
+      expect(store.placesOf(TOPIC, 0, undefined, 100)).toHaveLength(
+        there.filter(({ lane }) => lane === 0).flatMap(({ entries }) => entries).length,
+      );
+      if (start === 'second' && count < APPENDS.length) await store.appendGroups(appends()[count] ?? [], []);
+      await store.close();
+    }
+    expect(statSync(bundleFilePath(path)).size).toBe(ends[Math.min(count, APPENDS.length - 1)]);
+  };
+  const plain = ({ bundle, structHash, bundleHash, ...rest }: FullEntry) => ({
+    ...rest,
+    bundle: toHex(bundle),
+    structHash: toHex(structHash),
+    bundleHash: toHex(bundleHash),
+  });
+
+  test('takes any end of the WAL: every append is made again from the bundle file', async () => {
+    const whole = readFileSync(join(folder, 'failed', 'store-wal'));
+    const FRAME = 24 + 4_096;
+    const frames = (whole.length - 32) / FRAME;
+    expect(frames).toBeGreaterThan(8);
+    const cuts = Array.from({ length: frames }, (_, frame) => 32 + frame * FRAME);
+    for (const length of [0, ...cuts, (cuts.at(-1) ?? 0) + 100]) {
+      await holds(
+        after((path) => writeFileSync(`${path}-wal`, whole.subarray(0, length))),
+        APPENDS.length,
+      );
+    }
+  });
+
+  test('with the last append torn: it is gone as a whole, those before it are there', async () => {
+    const whole = readFileSync(bundleFilePath(join(folder, 'failed', 'store')));
+    const [start, end] = ends.slice(-2) as [number, number];
+    const cut = (length: number) => whole.subarray(0, length);
+    const flipped = (at: number) => {
+      const bytes = Buffer.from(whole);
+      bytes.writeUInt8((bytes[at] as number) ^ 1, at);
+      return bytes;
+    };
+    const zeroed = Buffer.concat([cut(start + 200), Buffer.alloc(end - start - 200)]);
+    const torn = [
+      ...[1, 23, 24, 100, recordBytes(2), recordBytes(2) + 7, end - start - 1].map((bytes) => cut(start + bytes)),
+      ...Array.from({ length: 12 }, (_, step) => flipped(start + Math.floor((step * (end - start)) / 12))),
+      zeroed,
+    ];
+    for (const bytes of torn) {
+      await holds(
+        after((path) => {
+          rmSync(`${path}-wal`);
+          writeFileSync(bundleFilePath(path), bytes);
+        }),
+        APPENDS.length - 1,
+      );
+    }
+  });
+
+  test('a whole append that does not go on where its lane ends is not taken', async () => {
+    const whole = readFileSync(bundleFilePath(join(folder, 'failed', 'store')));
+    await holds(
+      after((path) => writeFileSync(bundleFilePath(path), Buffer.concat([whole, whole.subarray(ends[2])]))),
+      APPENDS.length,
+    );
+  });
 });
 
 test('a bundle file that is cut off or away is said, and bundles without their database are not made away with', async () => {

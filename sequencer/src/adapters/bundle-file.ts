@@ -1,4 +1,4 @@
-import { closeSync, fdatasyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, fdatasyncSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
 import { ENTRY_PREFIX_BYTES } from '@sealpost/prover';
 
 /** Where the bundles of a database are: beside it, because they belong together. */
@@ -8,16 +8,21 @@ export const bundleFilePath = (databasePath: string): string => `${databasePath}
 export const BUNDLE_AT = ENTRY_PREFIX_BYTES;
 
 /**
- * The bundles of a log, one after the other in a file that only grows, each as a batch file has it (PROTOCOL.md §5). In SQLite a
- * bundle would be written twice, into the WAL and from there into the database, and checksummed, and read again for the
- * second time: that was half of all the work. A byte counts only once the database says so (`file_offset`): what a crash
- * leaves behind the last entry is written over.
+ * The bundles of a log in a file that only grows, each as a batch file has it (PROTOCOL.md §5), those of one append one after
+ * the other behind its record (append-record.ts). In SQLite a bundle would be written twice, into the WAL and from there into
+ * the database, and checksummed, and read again for the second time: that was half of all the work. What is not a whole append
+ * was promised to nobody: at the next start it is cut off.
  */
 export class BundleFile {
   private readonly descriptor: number;
 
   constructor(path: string, mode: 'read' | 'write') {
     this.descriptor = openSync(path, mode === 'read' ? 'r' : 'r+');
+  }
+
+  /** Bytes in the file, those that do not count among them. */
+  get length(): number {
+    return fstatSync(this.descriptor).size;
   }
 
   /** `length` bytes from `offset` on. */

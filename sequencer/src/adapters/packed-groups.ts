@@ -1,19 +1,20 @@
-import { entryPrefix, type Hex } from '@sealpost/prover';
+import { entryPrefix } from '@sealpost/prover';
 import type { CommitGroup, SignedStatement } from '../ports.js';
 import type { TopicSalt } from '../topics.js';
+import { type GroupFacts, recordBytes, writeRecord } from './append-record.js';
 import { BUNDLE_AT } from './bundle-file.js';
 import { positionOf } from './schema.js';
 import { keysOf } from './topic-index.js';
 
 /** Commit groups as they travel to the writer: flat, because to clone thousands of objects costs more than to write them. */
 export interface PackedGroups {
-  /** What the bundle file gets. */
+  /** What the bundle file gets: the append's record, then its entries. */
   readonly records: Uint8Array<ArrayBuffer>;
   /** `ENTRY_NUMBERS` numbers an entry: position, void, previous, acceptedAt, nonce, count, bytes of its bundle. */
   readonly numbers: Float64Array<ArrayBuffer>;
   /** structHash(32) ‖ bundleHash(32) an entry. */
   readonly hashes: Uint8Array<ArrayBuffer>;
-  readonly groups: readonly { readonly position: number; readonly count: number; readonly root: Hex }[];
+  readonly groups: readonly GroupFacts[];
   readonly signed: readonly SignedStatement[];
 }
 
@@ -25,10 +26,13 @@ export const SENDER_AT = 3;
 export function packGroups(groups: readonly CommitGroup[], signed: readonly SignedStatement[]): PackedGroups {
   const entries = groups.flatMap((group) => group.entries);
   // Not zeroed first: every byte is written.
-  const records = Buffer.allocUnsafeSlow(entries.reduce((sum, { bytes }) => sum + BUNDLE_AT + bytes, 0));
+  const facts = groups.map(factsOf);
+  const entryBytes = entries.reduce((sum, { bytes }) => sum + BUNDLE_AT + bytes, 0);
+  let at = recordBytes(groups.length);
+  const records = Buffer.allocUnsafeSlow(at + entryBytes);
+  if (groups.length > 0) writeRecord(records, facts, entryBytes);
   const numbers = new Float64Array(ENTRY_NUMBERS * entries.length);
   const hashes = new Uint8Array(64 * entries.length);
-  let at = 0;
   for (const [index, entry] of entries.entries()) {
     records.set(entryPrefix(entry), at);
     records.set(entry.bundle, at + BUNDLE_AT);
@@ -45,22 +49,26 @@ export function packGroups(groups: readonly CommitGroup[], signed: readonly Sign
     records: records as Uint8Array<ArrayBuffer>,
     numbers,
     hashes,
-    groups: groups.map(({ lane, firstSequence, entries: { length: count }, root }) => ({
-      position: positionOf(lane, firstSequence),
-      count,
-      root,
-    })),
+    groups: facts,
     signed,
   };
 }
 
+function factsOf({ lane, firstSequence, entries, root }: CommitGroup): GroupFacts {
+  const acceptedAt = entries[0]?.acceptedAt;
+  if (acceptedAt === undefined || entries.some((entry) => entry.acceptedAt !== acceptedAt)) {
+    throw new Error('a commit group has entries, and one time for all of them');
+  }
+  return { position: positionOf(lane, firstSequence), count: entries.length, acceptedAt: Number(acceptedAt), root };
+}
+
 /** The topic keys of all messages that count, in order. */
-export function topicKeysOf(salt: TopicSalt, { records, numbers }: PackedGroups): Float64Array<ArrayBuffer> {
+export function topicKeysOf(salt: TopicSalt, { records, numbers, groups }: PackedGroups): Float64Array<ArrayBuffer> {
   let total = 0;
   for (let at = 0; at < numbers.length; at += ENTRY_NUMBERS) if (numbers[at + 1] === 0) total += numbers[at + 5] as number;
   const keys = new Float64Array(total);
   let filled = 0;
-  let at = 0;
+  let at = recordBytes(groups.length);
   for (let entry = 0; entry < numbers.length; entry += ENTRY_NUMBERS) {
     const bytes = numbers[entry + 6] as number;
     if (numbers[entry + 1] === 0) {

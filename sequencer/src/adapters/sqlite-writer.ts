@@ -3,10 +3,11 @@ import SqliteDatabase from 'better-sqlite3';
 import type { L1Step, SealedBatch, SendRecord } from '../ports.js';
 import { type Answer, serveThread } from '../threads.js';
 import type { Run, TopicSalt } from '../topics.js';
-import { BUNDLE_AT, BundleFile, bundleFilePath } from './bundle-file.js';
+import { BundleFile, bundleFilePath } from './bundle-file.js';
 import { endOfBundles } from './entries.js';
-import { ENTRY_NUMBERS, type PackedGroups, SENDER_AT, topicKeysOf } from './packed-groups.js';
-import { configure, laneOf, positionOf, saltOf } from './schema.js';
+import { groupRows } from './group-rows.js';
+import { type PackedGroups, topicKeysOf } from './packed-groups.js';
+import { configure, saltOf } from './schema.js';
 
 /** What the writer's thread is asked to make durable: the writing half of `Store`. */
 export type Write =
@@ -27,6 +28,10 @@ export interface WriterData {
 
 const PAGE_BYTES = 4_096;
 
+// How SQLite commits appends, which the bundle file makes durable, and everything else, which nothing but the WAL does.
+const APPENDS = 'synchronous = NORMAL';
+const THE_REST = 'synchronous = FULL';
+
 /**
  * Every durable write of the log happens here, one transaction each, in the order of the calls. The thread exists because a
  * commit waits for the disk: HTTP and ordering go on meanwhile.
@@ -34,19 +39,15 @@ const PAGE_BYTES = 4_096;
 serveThread(({ path, maxBytes }: WriterData) => {
   const database = new SqliteDatabase(path, { fileMustExist: true });
   configure(database);
+  database.pragma(APPENDS);
   if (maxBytes > 0) database.pragma(`max_page_count = ${Math.floor(maxBytes / PAGE_BYTES)}`);
   const salt: TopicSalt = saltOf(database);
   const bundles = new BundleFile(bundleFilePath(path), 'write');
-  // What a crash left behind the last entry was promised to nobody.
+  // What is no whole append was promised to nobody: those that are have their rows since the store was opened.
   let fileEnd = endOfBundles(database);
   bundles.truncate(fileEnd);
 
-  const insertEntry = database.prepare(
-    `INSERT INTO entries (position, lane, void, previous, accepted_at, sender, nonce, count, struct_hash, bundle_hash,
-       file_offset, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-  );
-  const insertGroup = database.prepare('INSERT INTO groups (position, count, root) VALUES (?, ?, ?)');
-  const signGroup = database.prepare('UPDATE groups SET include_by = ?, signature = ? WHERE position = ?');
+  const insertGroups = groupRows(database);
   const insertBatch = database.prepare(
     `INSERT INTO batches (lane, number, term, parent_hash, first_sequence, count, bundles_root, inbox_count, timestamp,
        data_hash, batch_hash, bytes, messages) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -68,34 +69,12 @@ serveThread(({ path, maxBytes }: WriterData) => {
   const commit = database.prepare('COMMIT');
   const rollback = database.prepare('ROLLBACK');
 
-  const insertGroups = ({ records, numbers, hashes, groups, signed }: PackedGroups) => {
-    let at = 0;
-    for (let index = 0; index * ENTRY_NUMBERS < numbers.length; index++) {
-      const [position, isVoid, previous, acceptedAt, nonce, count, bytes] = numbers.subarray(index * ENTRY_NUMBERS);
-      const sender = at + BUNDLE_AT + SENDER_AT;
-      insertEntry.run(
-        position,
-        laneOf(position as number),
-        isVoid,
-        previous,
-        acceptedAt,
-        records.subarray(sender, sender + 20),
-        nonce,
-        count,
-        hashes.subarray(64 * index, 64 * index + 32),
-        hashes.subarray(64 * index + 32, 64 * index + 64),
-        fileEnd + at,
-        bytes,
-      );
-      at += BUNDLE_AT + (bytes as number);
-    }
-    for (const { position, count, root } of groups) insertGroup.run(position, count, fromHex(root));
-    for (const { lane, firstSequence, includeBy, signature } of signed) {
-      signGroup.run(Number(includeBy), fromHex(signature), positionOf(lane, firstSequence));
-    }
-  };
-
-  /** The bundles first, then the transaction that makes them count. */
+  /**
+   * An append is durable when the bundle file is synced: it holds all that the rows say, and what a power failure takes out of the
+   * WAL is made again from it (recovery.ts). The rows are committed before anything is promised, and not synced: a second
+   * sync would double the time in which nothing can be promised. Synced by this thread: by another one, while the rows
+   * are inserted, saves less than to wake two threads costs.
+   */
   const appendGroups = (packed: PackedGroups): Float64Array<ArrayBuffer> => {
     const { records } = packed;
     if (maxBytes > 0 && fileEnd + records.length > maxBytes) throw Object.assign(new Error('no room'), { code: 'ENOSPC' });
@@ -103,15 +82,14 @@ serveThread(({ path, maxBytes }: WriterData) => {
     const keys = topicKeysOf(salt, packed);
     begin.run();
     try {
-      insertGroups(packed);
-      // A crash before this returns, or before the commit, leaves bytes behind the last entry: nobody knows of them. Synced by
-      // this thread: by another one, while the rows are inserted, saves less than to wake two threads costs.
+      insertGroups(packed, fileEnd);
       if (records.length > 0) bundles.sync();
       commit.run();
     } catch (error) {
       if (database.inTransaction) rollback.run();
-      // Gives the room back, where it was room that lacked.
+      // Gives the room back, where it was room that lacked; and what was refused must not be there again after a power failure.
       bundles.truncate(fileEnd);
+      bundles.sync();
       throw error;
     }
     fileEnd += records.length;
@@ -194,26 +172,39 @@ serveThread(({ path, maxBytes }: WriterData) => {
     for (const id of replaces) deleteRun.run(id);
   });
 
+  const record = (write: Exclude<Write, { kind: 'groups' | 'close' }>): unknown => {
+    switch (write.kind) {
+      case 'batch':
+        return appendBatch(write.batch, write.leaves);
+      case 'l1':
+        return applyL1(write.step);
+      case 'send':
+        return recordSend(write.send);
+      case 'forget':
+        return forgetSends(write.transactionHashes);
+      case 'run':
+        return addRun(write.run, write.replaces);
+    }
+  };
+
   return (write: Write): Answer => {
     switch (write.kind) {
       case 'groups': {
         const keys = appendGroups(write);
         return { value: keys, transfer: [keys.buffer] };
       }
-      case 'batch':
-        return { value: appendBatch(write.batch, write.leaves) };
-      case 'l1':
-        return { value: applyL1(write.step) };
-      case 'send':
-        return { value: recordSend(write.send) };
-      case 'forget':
-        return { value: forgetSends(write.transactionHashes) };
-      case 'run':
-        return { value: addRun(write.run, write.replaces) };
       case 'close':
         database.close();
         bundles.close();
         return { value: undefined };
+      default:
+        // What it rests on is synced with it: the rows of all appends before it are in the same WAL.
+        database.pragma(THE_REST);
+        try {
+          return { value: record(write) };
+        } finally {
+          database.pragma(APPENDS);
+        }
     }
   };
 });

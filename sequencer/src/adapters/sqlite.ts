@@ -27,6 +27,7 @@ import { BundleFile, bundleFilePath } from './bundle-file.js';
 import { type EntryRow, endOfBundles, entryPages, toEntry, toFullEntry } from './entries.js';
 import type { IndexRequest } from './index-worker.js';
 import { packGroups } from './packed-groups.js';
+import { recoverAppends } from './recovery.js';
 import { bytesOfRuns, hasRun, runFolder, syncFolder } from './run-files.js';
 import { configure, laneOf, migrate, positionOf, SCHEMA_VERSION, saltOf, sequenceOf, UNSUPPORTED_VERSIONS } from './schema.js';
 import type { Write, WriterData } from './sqlite-writer.js';
@@ -112,6 +113,12 @@ export async function loadStore(path: string, options: StoreOptions = {}): Promi
         throw new Error('it has no genesis: its making was interrupted; remove it and create it again');
       }
       checkFiles(path, database);
+      const bundles = new BundleFile(bundleFilePath(path), 'read');
+      try {
+        recoverAppends(database, bundles);
+      } finally {
+        bundles.close();
+      }
     } finally {
       database.close();
     }

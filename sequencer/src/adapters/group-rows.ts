@@ -1,0 +1,44 @@
+import { fromHex } from '@sealpost/prover';
+import type { Database } from 'better-sqlite3';
+import { recordBytes } from './append-record.js';
+import { BUNDLE_AT } from './bundle-file.js';
+import { ENTRY_NUMBERS, type PackedGroups, SENDER_AT } from './packed-groups.js';
+import { laneOf, positionOf } from './schema.js';
+
+/** Inserts the rows of an append whose record is at `offset` in the bundle file. To be called within a transaction. */
+export type InsertGroups = (packed: PackedGroups, offset: number) => void;
+
+export function groupRows(database: Database): InsertGroups {
+  const insertEntry = database.prepare(
+    `INSERT INTO entries (position, lane, void, previous, accepted_at, sender, nonce, count, struct_hash, bundle_hash,
+       file_offset, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+  );
+  const insertGroup = database.prepare('INSERT INTO groups (position, count, root) VALUES (?, ?, ?)');
+  const signGroup = database.prepare('UPDATE groups SET include_by = ?, signature = ? WHERE position = ?');
+  return ({ records, numbers, hashes, groups, signed }, offset) => {
+    let at = recordBytes(groups.length);
+    for (let index = 0; index * ENTRY_NUMBERS < numbers.length; index++) {
+      const [position, isVoid, previous, acceptedAt, nonce, count, bytes] = numbers.subarray(index * ENTRY_NUMBERS);
+      const sender = at + BUNDLE_AT + SENDER_AT;
+      insertEntry.run(
+        position,
+        laneOf(position as number),
+        isVoid,
+        previous,
+        acceptedAt,
+        records.subarray(sender, sender + 20),
+        nonce,
+        count,
+        hashes.subarray(64 * index, 64 * index + 32),
+        hashes.subarray(64 * index + 32, 64 * index + 64),
+        offset + at,
+        bytes,
+      );
+      at += BUNDLE_AT + (bytes as number);
+    }
+    for (const { position, count, root } of groups) insertGroup.run(position, count, fromHex(root));
+    for (const { lane, firstSequence, includeBy, signature } of signed) {
+      signGroup.run(Number(includeBy), fromHex(signature), positionOf(lane, firstSequence));
+    }
+  };
+}
