@@ -149,7 +149,7 @@ function report(
   talk();
   for (const [name, { notes }] of results) for (const note of notes ?? []) talk(`${name}: ${note}`);
   talk(
-    `fsync: for each commit group its bundles (fdatasync), then SQLite’s WAL (synchronous=FULL), before any receipt; a 4 kB write takes ${syncMs.toFixed(2)} ms in ${parent}` +
+    `fsync: for each commit group the bundle file (fdatasync) before any receipt, and SQLite’s WAL (synchronous=FULL) for all that is not in it; a 4 kB write takes ${syncMs.toFixed(2)} ms in ${parent}` +
       (statfsSync(parent).type === TMPFS ? ', which is memory: nothing is durable there, choose a disk with --data' : ''),
   );
   talk(

@@ -162,7 +162,7 @@ async function compareAppends(bench: Bench, ms: number) {
   if (typeof bundled === 'number') {
     const limit = limits.get('fdatasync 16');
     rows.push({
-      figure: 'the whole sequencer, over HTTP, two syncs a commit group before any receipt',
+      figure: 'the whole sequencer, over HTTP, one sync a commit group before any receipt',
       value: bundled,
       unit: 'messages/s',
       ...(limit === undefined ? {} : { beside: { what: 'bare file, fdatasync, 16 bundles', value: limit } }),
