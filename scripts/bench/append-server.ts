@@ -3,23 +3,50 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { domainSeparator } from '@sealpost/prover';
+import { submissionOfFrames } from '../../sequencer/dist/admission.js';
+import { Thread } from '../../sequencer/dist/threads.js';
+import { type VerifierData, VerifierPool } from '../../sequencer/dist/verifier.js';
+import { NO_NETWORK } from './load-plan.js';
+import { VERIFY_WORKER } from './verifying-plan.js';
 
 // The least that a durable server can do: read bodies, append them to a file, and answer once they are on the disk; what arrives
-// while the disk works is the next group. Its limit is the machine's. Told a folder by its first argument, it says where it
-// listens, and ends on SIGTERM.
+// while the disk works is the next group. With `verifying`, bundles are verified first, by the sequencer's own verifying
+// thread. Its limit is the machine's. Told an AppendPlan by its first argument, it says where it listens, and ends on SIGTERM.
 
-const { folder } = JSON.parse(process.argv[2] ?? '{}') as { folder: string };
+export interface AppendPlan {
+  readonly folder: string;
+  readonly verifying: boolean;
+}
+
+const { folder, verifying } = JSON.parse(process.argv[2] ?? '{}') as AppendPlan;
+const pool = verifying
+  ? new VerifierPool([new Thread(VERIFY_WORKER, { separator: domainSeparator(NO_NETWORK), laneCount: 1 } satisfies VerifierData)])
+  : undefined;
 const file = openSync(join(folder, 'appended'), 'a');
 const sync = promisify(fdatasync);
-const append = (buffers: Buffer[]) =>
+const append = (buffers: readonly Uint8Array[]) =>
   new Promise<void>((resolve, reject) => writev(file, buffers, (error) => (error === null ? resolve() : reject(error))));
 
 /** `writev` takes no more at once (IOV_MAX). */
 const MAX_BUFFERS = 1_024;
 const ANSWER = '{"results":[]}';
 
-let arrived: { chunks: Buffer[]; response: ServerResponse }[] = [];
+let arrived: { chunks: readonly Uint8Array[]; response: ServerResponse }[] = [];
 let isWriting = false;
+
+async function verified(chunks: readonly Buffer[]): Promise<Uint8Array[]> {
+  const { body } = submissionOfFrames(Buffer.concat(chunks));
+  if (pool === undefined || body === undefined) throw new Error('expected bundles');
+  const { bytes, verdicts } = await pool.verify(body);
+  if (verdicts.some((verdict) => 'refused' in verdict)) throw new Error('a good bundle was refused');
+  return [bytes];
+}
+
+const fail = (error: Error) => {
+  process.stderr.write(`${error.message}\n`);
+  process.exit(1);
+};
 
 async function writeGroups(): Promise<void> {
   isWriting = true;
@@ -42,14 +69,11 @@ const server = createServer((request, response) => {
   }
   const chunks: Buffer[] = [];
   request.on('data', (chunk: Buffer) => void chunks.push(chunk));
-  request.on('end', () => {
-    arrived.push({ chunks, response });
-    if (isWriting) return;
-    writeGroups().catch((error: Error) => {
-      process.stderr.write(`${error.message}\n`);
-      process.exit(1);
-    });
-  });
+  const take = (whole: readonly Uint8Array[]) => {
+    arrived.push({ chunks: whole, response });
+    if (!isWriting) writeGroups().catch(fail);
+  };
+  request.on('end', () => (verifying ? void verified(chunks).then(take).catch(fail) : take(chunks)));
 });
 
 process.once('SIGTERM', () => {

@@ -5,7 +5,7 @@ import type { Fractions } from './fractions.js';
  * loads reach 0.3 and 0.3 on two quiet cores; with bundles inside SQLite, and a message between threads for each of them, it
  * was 0.13 and 0.15.
  */
-export const FLOORS: Required<Fractions> = { ceiling: 0.16, recoveries: 0.18 };
+export const FLOORS: Required<Fractions> = { ceiling: 0.16, recoveries: 0.16 };
 
 const NAMES: Record<keyof Fractions, string> = {
   ceiling: 'bundled, of the same bodies only appended and synced',

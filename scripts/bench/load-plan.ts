@@ -21,6 +21,9 @@ export interface LoadPlan {
   readonly proofs?: { readonly perSecond: number; readonly seconds: number };
 }
 
+/** The domain of bundles for a server that promises nothing. */
+export const NO_NETWORK = { chainId: 1n, settlement: `0x${'00'.repeat(20)}` } as const;
+
 export interface LoadNetwork {
   readonly l1Url: string;
   readonly chainId: number;

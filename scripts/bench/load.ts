@@ -6,7 +6,7 @@ import { Failure } from '../terminal.js';
 import { Wire } from '../wire.js';
 import { Arrivals, openLoop } from './arrivals.js';
 import { type Drive, quantiles, runClosed, runOpen } from './drive.js';
-import type { LoadPlan, LoadResult, PhaseResult, Quantiles } from './load-plan.js';
+import { type LoadPlan, type LoadResult, NO_NETWORK, type PhaseResult, type Quantiles } from './load-plan.js';
 import type { ProcessLine } from './scenario.js';
 import { Submitter } from './submitters.js';
 
@@ -153,10 +153,7 @@ async function fetchProofs(
 
 async function run(plan: LoadPlan): Promise<LoadResult> {
   const { network } = plan;
-  const domain =
-    network === undefined
-      ? { chainId: 1n, settlement: `0x${'00'.repeat(20)}` as const }
-      : { chainId: BigInt(network.chainId), settlement: network.settlement };
+  const domain = network === undefined ? NO_NETWORK : { chainId: BigInt(network.chainId), settlement: network.settlement };
   const now = network === undefined ? 0n : (await l1Client(network.l1Url).getBlock()).timestamp;
   const regions = new Regions(plan, Math.max(0, ...plan.phases.map((phase) => (phase.kind === 'open' ? phase.watchers : 0))));
   const submitters = Array.from(

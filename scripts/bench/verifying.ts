@@ -4,22 +4,13 @@ import { Thread } from '../../sequencer/dist/threads.js';
 import { type Body, type VerifierData, VerifierPool } from '../../sequencer/dist/verifier.js';
 import { LoadSender, makeRegion } from '../presigned.js';
 import type { ProcessLine } from './scenario.js';
+import { VERIFY_WORKER, type VerifyingPlan } from './verifying-plan.js';
 
 // The sequencer's verifying threads with nothing before or behind them: bundles verified a second, by so many threads. A process of
 // its own, told by its first argument.
 
-export interface VerifyingPlan {
-  readonly workers: readonly number[];
-  /** Messages a bundle. */
-  readonly bundle: number;
-  readonly payload: number;
-  /** For each number of workers. */
-  readonly seconds: number;
-}
-
 const DOMAIN = { chainId: 31_337n, settlement: '0x5fbdb2315678afecb367f032d93f642f64180aa3' } as const;
 const DAY_SECONDS = 86_400n;
-const WORKER = new URL('../../sequencer/dist/adapters/verify-worker.js', import.meta.url);
 const BODIES = 64;
 const WARM_UP_SECONDS = 0.5;
 
@@ -48,7 +39,7 @@ async function verifiedPerSecond(pool: VerifierPool, forSeconds: number): Promis
 const bundlesPerSecond: number[] = [];
 for (const count of workers) {
   const data: VerifierData = { separator: domainSeparator(DOMAIN), laneCount: 1 };
-  const pool = new VerifierPool(Array.from({ length: count }, () => new Thread(WORKER, data)));
+  const pool = new VerifierPool(Array.from({ length: count }, () => new Thread(VERIFY_WORKER, data)));
   await verifiedPerSecond(pool, WARM_UP_SECONDS);
   bundlesPerSecond.push(await verifiedPerSecond(pool, seconds));
   await pool.close();

@@ -1,6 +1,6 @@
 import { BUNDLES, SINGLES } from './loads.js';
 import { type Bench, loadSeconds, type Outcome, type Row, type Scenario } from './scenario.js';
-import type { VerifyingPlan } from './verifying.js';
+import type { VerifyingPlan } from './verifying-plan.js';
 
 const VERIFYING = new URL('verifying.ts', import.meta.url);
 const WORKERS = [1, 2] as const;

@@ -87,7 +87,7 @@ export const saltOf = (database: Database): TopicSalt =>
 export function configure(database: Database): void {
   database.pragma('journal_mode = WAL');
   database.pragma('synchronous = FULL');
-  database.pragma('cache_size = -16384');
+  database.pragma('cache_size = -8192');
 }
 
 // 16 bits of lane above 37 bits of sequence: one integer key that a JavaScript number holds exactly. 137 billion

@@ -189,7 +189,7 @@ function open(path: string, lock: Database, { maxBytes = 0, onFatal = rethrow }:
   // Not opened read-only: closed last, it folds the WAL into the database, and an orderly end leaves one file of it to copy.
   const reader = new SqliteDatabase(path, { fileMustExist: true });
   reader.pragma('query_only = ON');
-  reader.pragma('cache_size = -16384');
+  reader.pragma('cache_size = -8192');
   const writer = new Thread(new URL('./sqlite-writer.js', import.meta.url), { path, maxBytes } satisfies WriterData);
   const indexer = new Thread(new URL('./index-worker.js', import.meta.url), { folder: runFolder(path) });
   return new SqliteStore(path, lock, reader, writer, indexer, onFatal);
