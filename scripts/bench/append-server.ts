@@ -80,6 +80,7 @@ process.once('SIGTERM', () => {
   server.close();
   server.closeAllConnections();
   closeSync(file);
+  void pool?.close();
 });
 server.listen(0, '127.0.0.1', () => {
   process.stdout.write(`http://127.0.0.1:${(server.address() as AddressInfo).port}\n`);

@@ -27,7 +27,7 @@ async function run(bench: Bench): Promise<Outcome> {
   const { settings } = bench;
   const shape = shapeOf(settings, BUNDLES);
   const known = knownMaximum(bench);
-  const seconds = loadSeconds(settings, 10, 1);
+  const seconds = loadSeconds(settings, 10, 0.7);
   const nameOf = (load: number) => `sending ${percentOf(load)} of the maximum`;
   return await bench.withNetwork(networkOptions(settings), async (stage) => {
     const result = await runLoad(bench, stage, shape, {

@@ -19,9 +19,9 @@ const DAY_SECONDS = 86_400n;
 /** Bundles that are signed before a phase: what goes beyond is signed while it runs, 60 µs each. */
 const MAX_SIGNED_AHEAD = 200_000;
 /** Of what the rate before asks for, so many times as much is signed ahead: a server that is still warming up gets faster. */
-const SPARE = 2;
+const SPARE = 1.5;
 /** Bundles signed before anything is known about the rate. */
-const FIRST_SIGNED = 4_096;
+const FIRST_SIGNED = 1_024;
 /** Bundles a second, at most, whose arrival on a stream is looked at. */
 const WATCHED_PER_SECOND = 200;
 const REGION_BYTES = 200_000_000;

@@ -31,7 +31,7 @@ export const shapeOf = (settings: BenchSettings, own: Shape): Shape => ({
 
 /** Load that warms both sides up, and tells about how many bundles what follows needs; it is not measured. */
 export const warmUp = ({ quick }: BenchSettings, senders: number) =>
-  ({ kind: 'closed', name: 'warming up', seconds: quick ? 1 : 2, senders }) as const;
+  ({ kind: 'closed', name: 'warming up', seconds: quick ? 0.7 : 2, senders }) as const;
 
 /** The most that a closed loop reaches, for what is planned as a share of it. */
 export const findMaximum = (seconds: number, senders: number) =>

@@ -13,7 +13,7 @@ const HASHES = { noble: 'JavaScript', native: 'Node’s SHA-256 passed in' } as 
 
 async function run(bench: Bench): Promise<Outcome> {
   const { settings } = bench;
-  const ms = loadSeconds(settings, 0.6, 0.3) * 1_000;
+  const ms = loadSeconds(settings, 0.6, 0.15) * 1_000;
   const bundle = settings.bundle ?? BUNDLE_MESSAGES;
   const payload = settings.payload ?? PAYLOAD_BYTES;
   const rows: Row[] = [];

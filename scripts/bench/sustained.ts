@@ -29,12 +29,12 @@ function sustain(own: Shape, seconds: number, limits: readonly Limit[]) {
     bench.withNetwork(networkOptions(bench.settings), async (stage) => {
       const { settings } = bench;
       const shape = shapeOf(settings, own);
-      const long = loadSeconds(settings, seconds, 2);
+      const long = loadSeconds(settings, seconds, 1.5);
       const result = await runLoad(bench, stage, shape, {
         phases: [
           warmUp(settings, shape.senders),
           { kind: 'closed', name: 'sending all it takes', seconds: long, senders: shape.senders },
-          halfLoad(Math.min(long, settings.quick ? 1.5 : 10)),
+          halfLoad(Math.min(long, settings.quick ? 1.2 : 10)),
         ],
       });
       const most = phaseOf(result, 'sending all it takes');
