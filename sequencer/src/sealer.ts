@@ -12,8 +12,8 @@ import {
 } from '@sealpost/prover';
 import {
   type Clock,
+  type Entry,
   type EntryClaims,
-  type EntryPage,
   type Hashing,
   type Log,
   type SealedBatch,
@@ -80,11 +80,17 @@ export interface DigestRequest {
   readonly count: number;
 }
 
+/** Entries that follow each other on a lane, as far as a digest looks at them, and together as a batch file has them. */
+export interface DigestPage {
+  readonly entries: readonly Pick<Entry, keyof EntryClaims | 'acceptedAt' | 'count'>[];
+  readonly bytes: Uint8Array;
+}
+
 /**
  * Hashes a batch's entries into its root and its file's content address (PROTOCOL.md §4, §5). `pages` yields exactly
  * the entries asked for, in order; only one page is held at a time.
  */
-export function digestBatch(request: DigestRequest, pages: Iterable<EntryPage>, hashing: Hashing): BatchDigest {
+export function digestBatch(request: DigestRequest, pages: Iterable<DigestPage>, hashing: Hashing): BatchDigest {
   const claims: EntryClaims[] = [];
   let bytes = 0;
   let messages = 0;

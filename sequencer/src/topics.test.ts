@@ -71,7 +71,10 @@ describe('runs', () => {
           return part;
         });
         const whole = sortPostings(postings(lists.flat()));
-        const merged = [...mergeRuns(parts.map((part) => pagesOf(sortPostings(part))))];
+        const merged = Array.from(mergeRuns(parts.map((part) => pagesOf(sortPostings(part)))), ({ keys, places }) => ({
+          keys: keys.slice(),
+          places: places.slice(),
+        }));
         expect(merged.flatMap(({ keys }) => [...keys])).toEqual([...whole.keys]);
         expect(merged.flatMap(({ places }) => [...places])).toEqual([...whole.places]);
         expect(merged.slice(0, -1).every(({ keys }) => keys.length === PAGE_POSTINGS)).toBe(true);

@@ -140,7 +140,11 @@ export function* placesInRun(run: Run, key: number, fromPlace: number, readPage:
   }
 }
 
-/** Merges runs that follow each other in their lane, given as pages in order; yields full pages of the merged run. */
+/**
+ * Merges runs that follow each other in their lane, given as pages in order; yields full pages of the merged run. A page is there
+ * until the next one is asked for, on both sides: new memory for each would be 64 MiB of garbage outside V8's heap, which
+ * knows too late that it is there.
+ */
 export function* mergeRuns(runs: readonly Iterator<Postings>[]): Generator<Postings> {
   const cursors = runs.map((pages) => ({ pages, page: undefined as Postings | undefined, at: 0 }));
   const advance = (cursor: (typeof cursors)[number]) => {
@@ -151,7 +155,7 @@ export function* mergeRuns(runs: readonly Iterator<Postings>[]): Generator<Posti
     cursor.at = 0;
   };
   for (const cursor of cursors) advance(cursor);
-  let out = { keys: new Float64Array(PAGE_POSTINGS), places: new Float64Array(PAGE_POSTINGS) };
+  const out = { keys: new Float64Array(PAGE_POSTINGS), places: new Float64Array(PAGE_POSTINGS) };
   let filled = 0;
   for (;;) {
     let least: (typeof cursors)[number] | undefined;
@@ -169,7 +173,6 @@ export function* mergeRuns(runs: readonly Iterator<Postings>[]): Generator<Posti
     advance(least);
     if (++filled === PAGE_POSTINGS) {
       yield out;
-      out = { keys: new Float64Array(PAGE_POSTINGS), places: new Float64Array(PAGE_POSTINGS) };
       filled = 0;
     }
   }

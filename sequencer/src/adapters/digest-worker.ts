@@ -2,7 +2,7 @@ import SqliteDatabase from 'better-sqlite3';
 import { type DigestRequest, digestBatch } from '../sealer.js';
 import { beNice, serveThread } from '../threads.js';
 import { BundleFile, bundleFilePath } from './bundle-file.js';
-import { entryPages } from './entries.js';
+import { digestPages } from './entries.js';
 import { nativeHashing } from './native.js';
 
 beNice(10);
@@ -11,5 +11,5 @@ beNice(10);
 serveThread(({ path }: { path: string }) => {
   const database = new SqliteDatabase(path, { readonly: true });
   const bundles = new BundleFile(bundleFilePath(path), 'read');
-  return (request: DigestRequest) => ({ value: digestBatch(request, entryPages(database, bundles, request), nativeHashing) });
+  return (request: DigestRequest) => ({ value: digestBatch(request, digestPages(database, bundles, request), nativeHashing) });
 });

@@ -1,6 +1,7 @@
 import { toHex } from '@sealpost/prover';
 import type { Database } from 'better-sqlite3';
 import type { Entry, EntryPage, FullEntry } from '../ports.js';
+import type { DigestPage } from '../sealer.js';
 import { BUNDLE_AT, type BundleFile } from './bundle-file.js';
 import { laneOf, positionOf, sequenceOf } from './schema.js';
 
@@ -22,38 +23,68 @@ export interface EntryRow {
 // What is read from the bundle file at a time.
 const PAGE_BYTES = 4_194_304;
 
-/** Entries with their bundles, `count` of them (or all) from `firstSequence` on, a page of a few MiB at a time. */
-export function* entryPages(
+/** Which entries: `count` of them (or all) from `firstSequence` on. */
+export interface EntryRange {
+  readonly lane: number;
+  readonly firstSequence: bigint;
+  readonly count?: number;
+}
+
+/** Entries with their bundles, a page of at most a few MiB at a time. */
+export function* entryPages(database: Database, file: BundleFile, range: EntryRange): Generator<EntryPage> {
+  for (const { rows, bytes } of rowPages<EntryRow>(database, '*', file, range)) {
+    let at = 0;
+    const entries = rows.map((row) => {
+      at += BUNDLE_AT + row.bytes;
+      return { ...toEntry(row), bundle: bytes.subarray(at - row.bytes, at) };
+    });
+    yield { entries, bytes };
+  }
+}
+
+type DigestRow = Pick<
+  EntryRow,
+  'position' | 'file_offset' | 'bytes' | 'void' | 'previous' | 'bundle_hash' | 'accepted_at' | 'count'
+>;
+const DIGEST_COLUMNS = 'position, file_offset, bytes, void, previous, bundle_hash, accepted_at, count';
+
+/** The same with no more of an entry than a batch's digest needs: to read a whole row costs more than to hash a bundle of one. */
+export function* digestPages(database: Database, file: BundleFile, range: EntryRange): Generator<DigestPage> {
+  for (const { rows, bytes } of rowPages<DigestRow>(database, DIGEST_COLUMNS, file, range)) {
+    const entries = rows.map((row) => ({
+      void: row.void,
+      previous: BigInt(row.previous),
+      bundleHash: row.bundle_hash,
+      acceptedAt: BigInt(row.accepted_at),
+      count: row.count,
+    }));
+    yield { entries, bytes };
+  }
+}
+
+function* rowPages<Row extends Pick<EntryRow, 'position' | 'file_offset' | 'bytes'>>(
   database: Database,
+  columns: string,
   file: BundleFile,
-  { lane, firstSequence, count }: { lane: number; firstSequence: bigint; count?: number },
-): Generator<EntryPage> {
-  const statement = database.prepare('SELECT * FROM entries WHERE position >= ? AND position < ? ORDER BY position');
+  { lane, firstSequence, count }: EntryRange,
+): Generator<{ rows: Row[]; bytes: Buffer }> {
+  const statement = database.prepare(`SELECT ${columns} FROM entries WHERE position >= ? AND position < ? ORDER BY position`);
   const end = count === undefined ? positionOf(lane + 1, 0n) : positionOf(lane, firstSequence + BigInt(count));
   let from = positionOf(lane, firstSequence);
   while (from < end) {
-    const rows: EntryRow[] = [];
+    const rows: Row[] = [];
     let bytes = 0;
-    for (const row of statement.iterate(from, end) as IterableIterator<EntryRow>) {
-      // Those of a lane mostly follow each other in the file, too: they are read with one call.
-      if (bytes > 0 && row.file_offset !== (rows[0] as EntryRow).file_offset + bytes) break;
+    for (const row of statement.iterate(from, end) as IterableIterator<Row>) {
+      // Those of one append follow each other in the file, too: they are read with one call.
+      if (bytes > 0 && row.file_offset !== (rows[0] as Row).file_offset + bytes) break;
       rows.push(row);
       bytes += BUNDLE_AT + row.bytes;
       from = row.position + 1;
       if (bytes >= PAGE_BYTES) break;
     }
     if (rows.length === 0) return;
-    yield pageOf(rows, file.read((rows[0] as EntryRow).file_offset, bytes));
+    yield { rows, bytes: file.read((rows[0] as Row).file_offset, bytes) };
   }
-}
-
-function pageOf(rows: readonly EntryRow[], bytes: Buffer): EntryPage {
-  let at = 0;
-  const entries = rows.map((row) => {
-    at += BUNDLE_AT + row.bytes;
-    return { ...toEntry(row), bundle: bytes.subarray(at - row.bytes, at) };
-  });
-  return { entries, bytes };
 }
 
 /** The entry with its bundle. */

@@ -21,10 +21,6 @@ interface Merge {
   readonly pages: Iterator<Postings>;
 }
 
-function* pagesIn(reader: RunReader): Generator<Postings> {
-  for (let page = 0; page < reader.pages; page++) yield reader.page(page);
-}
-
 beNice(10);
 
 /** Sorts and merges runs of the topic index, from files into files. */
@@ -49,23 +45,19 @@ serveThread(({ folder }: { folder: string }) => {
   const sort = (run: number, postings: Postings): Fences => {
     const writer = new RunWriter(folder, run);
     return orAbandon(writer, () => {
-      writer.add([...pagesOf(sortPostings(postings))]);
+      for (const page of pagesOf(sortPostings(postings))) writer.add(page);
       return writer.finish();
     });
   };
 
   /** Undefined while there is more to merge. */
   const step = ({ pages, writer }: Merge): Fences | undefined => {
-    const some: Postings[] = [];
-    for (let next = pages.next(); !next.done; next = pages.next()) {
-      some.push(next.value);
-      if (some.length === PAGES_A_STEP) break;
+    for (let added = 0; added < PAGES_A_STEP; added++) {
+      const next = pages.next();
+      if (next.done) return writer.finish();
+      writer.add(next.value);
     }
-    if (some.length > 0) {
-      writer.add(some);
-      return undefined;
-    }
-    return writer.finish();
+    return undefined;
   };
 
   return (request: IndexRequest) => {
@@ -76,7 +68,7 @@ serveThread(({ folder }: { folder: string }) => {
       }
       case 'merge': {
         const readers = request.runs.map((id) => new RunReader(folder, id));
-        merge = { readers, writer: new RunWriter(folder, request.run), pages: mergeRuns(readers.map(pagesIn)) };
+        merge = { readers, writer: new RunWriter(folder, request.run), pages: mergeRuns(readers.map((reader) => reader.all())) };
         return { value: undefined };
       }
       case 'next': {

@@ -28,10 +28,16 @@ export function syncFolder(folder: string): void {
   closeSync(descriptor);
 }
 
+// What is written and synced at once: 1 MiB, some milliseconds.
+const WRITE_PAGES = 64;
+
 /** A run being written, page by page. Half written it is litter: `removeStrayRuns` drops it at the next start. */
 export class RunWriter {
   private readonly fences: number[] = [];
   private readonly descriptor: number;
+  private readonly buffer = new Float64Array((WRITE_PAGES * PAGE_BYTES) / 8);
+  /** Numbers in the buffer. */
+  private filled = 0;
 
   constructor(
     private readonly folder: string,
@@ -40,20 +46,29 @@ export class RunWriter {
     this.descriptor = openSync(runPath(folder, id), 'w');
   }
 
-  /** Adds pages; every one but the run's last must be full. */
-  add(pages: readonly Postings[]): void {
-    const bytes = Buffer.concat(pages.map(encodePage));
-    for (let at = 0; at < bytes.length; ) at += writeSync(this.descriptor, bytes, at);
-    // At once and not all at the end: a commit group's own sync would wait for what has gathered in the system by then.
-    fdatasyncSync(this.descriptor);
-    for (const { keys } of pages) this.fences.push(keys[0] as number);
+  /** Adds a page, which is not kept; every one but the run's last must be full. As bytes it is all keys, then all places. */
+  add({ keys, places }: Postings): void {
+    this.buffer.set(keys, this.filled);
+    this.buffer.set(places, this.filled + keys.length);
+    this.filled += 2 * keys.length;
+    this.fences.push(keys[0] as number);
+    if (this.filled === this.buffer.length) this.flush();
   }
 
   /** Makes the run durable and returns the first key of each page. */
   finish(): Float64Array<ArrayBuffer> {
+    if (this.filled > 0) this.flush();
     closeSync(this.descriptor);
     syncFolder(this.folder);
     return Float64Array.from(this.fences);
+  }
+
+  private flush(): void {
+    const bytes = new Uint8Array(this.buffer.buffer, 0, 8 * this.filled);
+    for (let at = 0; at < bytes.length; ) at += writeSync(this.descriptor, bytes, at);
+    // At once and not all at the end: a commit group's own sync would wait for what has gathered in the system by then.
+    fdatasyncSync(this.descriptor);
+    this.filled = 0;
   }
 
   /** Ends without a run: what there is of it goes. */
@@ -75,25 +90,24 @@ export class RunReader {
     this.pages = Math.ceil(this.bytes / PAGE_BYTES);
   }
 
-  page(number: number): Postings {
+  /** A page, in new memory or in that of a page before. */
+  page(number: number, memory = new Float64Array(PAGE_BYTES / 8)): Postings {
     const length = Math.min(PAGE_BYTES, this.bytes - number * PAGE_BYTES);
-    const page = new Float64Array(length / 8);
+    const page = memory.subarray(0, length / 8);
     const read = readSync(this.descriptor, page, 0, length, number * PAGE_BYTES);
     if (read !== length) throw new Error(`a run of the topic index ends ${length - read} bytes too early`);
     return { keys: page.subarray(0, page.length / 2), places: page.subarray(page.length / 2) };
   }
 
+  /** All pages in order, each in the memory of the one before: it is gone with the next. */
+  *all(): Generator<Postings> {
+    const memory = new Float64Array(PAGE_BYTES / 8);
+    for (let page = 0; page < this.pages; page++) yield this.page(page, memory);
+  }
+
   close(): void {
     closeSync(this.descriptor);
   }
-}
-
-/** A page as bytes: all keys, then all places, 8 bytes each, in the order of the machine's bytes. */
-function encodePage({ keys, places }: Postings): Buffer {
-  const page = new Float64Array(2 * keys.length);
-  page.set(keys);
-  page.set(places, keys.length);
-  return Buffer.from(page.buffer);
 }
 
 export const hasRun = (folder: string, id: number): boolean => existsSync(runPath(folder, id));
