@@ -290,8 +290,20 @@ export class Network {
   }
 }
 
+/**
+ * How glibc gives memory to threads: from one arena, pieces of over 1 MiB from the system and back to it. By default each thread
+ * has arenas of its own, and what bundles leave in them is not given back: in 40 s of half load the process grew from 363 MB
+ * to 437, so from 357 to 377.
+ */
+const ALLOCATOR = {
+  MALLOC_ARENA_MAX: '1',
+  MALLOC_MMAP_THRESHOLD_: '1048576',
+  MALLOC_TRIM_THRESHOLD_: '1048576',
+};
+
 /** What the sequencer of a folder is told by its environment. */
 export const sequencerEnvironment = (folder: Folder, deployment: Deployment, l1Url: string) => ({
+  ...ALLOCATOR,
   SEALPOST_HOST: '127.0.0.1',
   SEALPOST_DATA: folder.file('sequencer'),
   SEALPOST_L1_URL: l1Url,

@@ -1,6 +1,7 @@
 import { closeSync, fdatasync, openSync, writev } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { domainSeparator } from '@sealpost/prover';
@@ -21,7 +22,13 @@ export interface AppendPlan {
 
 const { folder, verifying } = JSON.parse(process.argv[2] ?? '{}') as AppendPlan;
 const pool = verifying
-  ? new VerifierPool([new Thread(VERIFY_WORKER, { separator: domainSeparator(NO_NETWORK), laneCount: 1 } satisfies VerifierData)])
+  ? new VerifierPool(
+      // As many as the sequencer has by default.
+      Array.from(
+        { length: Math.max(1, availableParallelism() - 1) },
+        () => new Thread(VERIFY_WORKER, { separator: domainSeparator(NO_NETWORK), laneCount: 1 } satisfies VerifierData),
+      ),
+    )
   : undefined;
 const file = openSync(join(folder, 'appended'), 'a');
 const sync = promisify(fdatasync);

@@ -188,16 +188,18 @@ export async function runOpen(drive: Drive, phase: OpenPhase, messagesPerSecond:
   try {
     return await observed(drive, phase, senders, async (tally, beganAt) => {
       const latencies = new Histogram();
+      const all = new Histogram();
       const giveUpAt = tally.endAt + DRAIN_MS;
       const measuredFrom = beganAt + Math.min(RUN_IN_MS, phase.seconds * 1_000 * RUN_IN_SHARE);
       const serve = async (submitter: Submitter, plannedAt: number) => {
         const { sender, nonce, region } = submitter.current;
         const isMeasured = plannedAt >= measuredFrom;
-        const isWatched = isMeasured && watched.has(region);
-        if (isWatched) watchers.sending(sender, nonce, plannedAt);
+        const isWatched = watched.has(region);
+        if (isWatched) watchers.sending(sender, nonce, { plannedAt, isMeasured });
         const acceptedAt = await submit(drive, submitter, tally, giveUpAt);
         if (acceptedAt === undefined)
           throw new Failure(`a bundle was not accepted within ${DRAIN_MS / 1_000} s after the load${refusals(tally)}`);
+        all.record(acceptedAt - plannedAt);
         if (isMeasured) latencies.record(acceptedAt - plannedAt);
         if (isWatched) watchers.accepted(sender, nonce, acceptedAt);
       };
@@ -208,6 +210,7 @@ export async function runOpen(drive: Drive, phase: OpenPhase, messagesPerSecond:
       return {
         plannedPerSecond: Math.round(messagesPerSecond),
         accept: quantiles(latencies),
+        acceptOfAll: quantiles(all),
         ...(watched.size === 0
           ? {}
           : { readable: quantiles(watchers.readable), plannedToReadable: quantiles(watchers.plannedToReadable) }),

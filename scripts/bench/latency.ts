@@ -14,6 +14,7 @@ import {
   WATCHERS,
   warmUp,
 } from './loads.js';
+import type { LatencyAtLoad } from './report.js';
 import { type Bench, loadSeconds, type Outcome, type Row, type Scenario } from './scenario.js';
 
 /** Shares of the maximum at which latencies are measured. */
@@ -51,17 +52,17 @@ async function run(bench: Bench): Promise<Outcome> {
     const maximum = known ?? phaseOf(result, PROBE).messagesPerSecond;
     const loads = LOADS.map((load) => {
       const { plannedPerSecond, messagesPerSecond, accept, readable, plannedToReadable } = phaseOf(result, nameOf(load));
-      return { share: load, plannedPerSecond, messagesPerSecond, ...accept, readable, plannedToReadable };
+      return { load, plannedPerSecond, messagesPerSecond, accept, readable, plannedToReadable } satisfies LatencyAtLoad;
     });
-    const rows = loads.flatMap(({ share, messagesPerSecond, readable, ...accept }): Row[] => [
+    const rows = loads.flatMap(({ load, messagesPerSecond, readable, accept }): Row[] => [
       {
-        figure: `at ${percentOf(share)} of the maximum`,
+        figure: `at ${percentOf(load)} of the maximum`,
         value: messagesPerSecond,
         unit: 'messages/s',
         beside: { what: 'the maximum', value: maximum },
       },
       ...(['p50Ms', 'p90Ms', 'p99Ms', 'maxMs'] as const).flatMap((which): Row[] => [
-        { figure: `  accept, ${which.slice(0, -2)}`, value: accept[which] ?? Number.NaN, unit: 'ms' },
+        { figure: `  accept, ${which.slice(0, -2)}`, value: accept?.[which] ?? Number.NaN, unit: 'ms' },
         { figure: `  receipt to readable, ${which.slice(0, -2)}`, value: readable?.[which] ?? Number.NaN, unit: 'ms' },
       ]),
     ]);

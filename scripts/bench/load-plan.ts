@@ -82,8 +82,10 @@ export interface PhaseResult {
   readonly messagesPerSecond: number;
   /** An open phase's rate, messages a second. */
   readonly plannedPerSecond?: number;
-  /** From the planned time to the receipt. */
+  /** From the planned time to the receipt; all three without the run-in (drive.ts). */
   readonly accept?: Quantiles;
+  /** The same with the run-in. */
+  readonly acceptOfAll?: Quantiles;
   /** From the receipt to the event on the topic's stream; 0 where the event was here first. */
   readonly readable?: Quantiles;
   /** From the planned time to the event. */

@@ -133,12 +133,19 @@ export function loadNotes(result: LoadResult, shape: Shape): string[] {
   const late = result.phases.reduce((sum, { signedLate, name }) => sum + (name === 'warming up' ? 0 : signedLate), 0);
   const most = (one: PhaseResult, other: PhaseResult) => (one.messagesPerSecond > other.messagesPerSecond ? one : other);
   const closed = result.phases.filter(({ accept }) => accept === undefined).reduce(most);
+  const open = result.phases.flatMap(({ name, acceptOfAll }) => (acceptOfAll === undefined ? [] : [{ name, acceptOfAll }]));
   return [
     `${plural(shape.senders, 'sender')}, ${plural(shape.bundle, 'message')} of ${shape.payload} bytes a bundle; ` +
       `all ${formatCount(result.acknowledged)} acknowledged messages were found in the batch files and held against the L1, ` +
       `${formatCount(result.sampled)} were proven one by one`,
     `at its most the load process used ${percent(closed.generatorCpu)} of a core` +
       (closed.server.cpu === undefined ? '' : `, the sequencer ${percent(closed.server.cpu)}`),
+    ...(open.length === 0
+      ? []
+      : [
+          'latencies are without the first second of an open loop, its run-in (a quarter of one shorter than 4 s); with it, p99 and ' +
+            `maximum are ${open.map(({ name, acceptOfAll: { p99Ms, maxMs } }) => `${p99Ms} and ${maxMs} ms ${name}`).join(', ')}`,
+        ]),
     ...[...refused].map(([why, times]) => `sent again after ${why}: ${plural(times, 'bundle')}`),
     ...(late > 0 ? [`${plural(late, 'bundle')} had to be signed while the load ran`] : []),
     ...result.complaints,

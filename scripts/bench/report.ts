@@ -27,9 +27,9 @@ export interface LatencyAtLoad {
   readonly load: number;
   readonly messagesPerSecond: number;
   /** From the planned time to the receipt. */
-  readonly accept?: Percentiles;
+  readonly accept?: Percentiles | undefined;
   /** From the planned time to the topic's stream. */
-  readonly plannedToReadable?: Percentiles;
+  readonly plannedToReadable?: Percentiles | undefined;
 }
 
 interface Percentiles {

@@ -4,6 +4,8 @@ import { Histogram } from '../histogram.js';
 
 interface Expected {
   readonly plannedAt: number;
+  /** False in the run-in: it has to come, and is in no histogram. */
+  readonly isMeasured: boolean;
   acceptedAt?: number;
   seenAt?: number;
 }
@@ -29,8 +31,8 @@ export class Watchers {
   }
 
   /** A message on a watched topic is about to be sent. */
-  sending(sender: Hex, nonce: bigint, plannedAt: number): void {
-    this.expected.set(`${sender}/${nonce}`, { plannedAt });
+  sending(sender: Hex, nonce: bigint, sent: Pick<Expected, 'plannedAt' | 'isMeasured'>): void {
+    this.expected.set(`${sender}/${nonce}`, { ...sent });
   }
 
   /** Its receipt is here. */
@@ -41,11 +43,12 @@ export class Watchers {
     this.settle(`${sender}/${nonce}`, one);
   }
 
-  private settle(key: string, { plannedAt, acceptedAt, seenAt }: Expected): void {
+  private settle(key: string, { plannedAt, isMeasured, acceptedAt, seenAt }: Expected): void {
     if (acceptedAt === undefined || seenAt === undefined) return;
+    this.expected.delete(key);
+    if (!isMeasured) return;
     this.readable.record(Math.max(0, seenAt - acceptedAt));
     this.plannedToReadable.record(seenAt - plannedAt);
-    this.expected.delete(key);
   }
 
   /** Waits for what was accepted and is not seen yet, closes the streams. @returns how many never came */

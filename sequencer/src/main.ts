@@ -174,7 +174,10 @@ async function openStore(
   const genesis: Genesis = { chainId, settlement: config.settlement, laneCount: facts.laneCount, signer };
   const path = databasePath(config);
   const there = statSync(path, { throwIfNoEntry: false }) !== undefined;
-  const store = mode === 'create' || (mode === 'either' && !there) ? await createStore(path, genesis) : await loadStore(path);
+  const store =
+    mode === 'create' || (mode === 'either' && !there)
+      ? await createStore(path, genesis)
+      : await loadStore(path, { onRecovery: (recovery) => log.warn('store.recovered', { ...recovery }) });
   try {
     checkGenesis(store.genesis, genesis);
   } catch (error) {
@@ -394,7 +397,6 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
     chainId,
     settlement: config.settlement,
     lanes: facts.laneCount,
-    synchronous: 'FULL',
     workers,
     version: VERSION,
   });

@@ -299,7 +299,7 @@ export class Sequencer {
 
   /**
    * Bodies from the queue's front, up to the first that is still being verified: arrival decides, not verification. None while
-   * more are about to be verified than are there: a group costs a signature and two syncs, however small it is.
+   * more are about to be verified than are there: a group costs a signature and a sync, however small it is.
    */
   private takeVerified(): Ticket[] {
     let bytes = 0;

@@ -85,9 +85,9 @@ describe('a power failure', () => {
   const TOPIC = topicOf('power');
   /** Appends on two lanes: one, the other, both at once. */
   const APPENDS = [[0], [1], [0, 1], [0, 1]];
-  const appends = () => {
+  const appends = (upTo = APPENDS.length) => {
     const next = [0n, 0n];
-    return APPENDS.map((lanes, at) =>
+    return [...APPENDS, [1, 0]].slice(0, upTo).map((lanes, at) =>
       lanes.map((lane) => {
         const first = next[lane] as bigint;
         next[lane] = first + 2n;
@@ -142,10 +142,11 @@ describe('a power failure', () => {
       expect(store.placesOf(TOPIC, 0, undefined, 100)).toHaveLength(
         there.filter(({ lane }) => lane === 0).flatMap(({ entries }) => entries).length,
       );
-      if (start === 'second' && count < APPENDS.length) await store.appendGroups(appends()[count] ?? [], []);
+      // And the log goes on.
+      if (start === 'second') await store.appendGroups(appends(count + 1)[count] ?? [], []);
       await store.close();
     }
-    expect(statSync(bundleFilePath(path)).size).toBe(ends[Math.min(count, APPENDS.length - 1)]);
+    if (count < APPENDS.length) expect(statSync(bundleFilePath(path)).size).toBe(ends[count]);
   };
   const plain = ({ bundle, structHash, bundleHash, ...rest }: FullEntry) => ({
     ...rest,
@@ -192,6 +193,33 @@ describe('a power failure', () => {
         APPENDS.length - 1,
       );
     }
+  });
+
+  test('with an append torn that others follow: they were durable, so that it is damage, and is said', async () => {
+    const whole = readFileSync(bundleFilePath(join(folder, 'failed', 'store')));
+    const middle = ((ends[1] as number) + (ends[2] as number)) >> 1;
+    const path = after((path) => {
+      rmSync(`${path}-wal`);
+      whole.writeUInt8((whole[middle] as number) ^ 1, middle);
+      writeFileSync(bundleFilePath(path), whole);
+    });
+    const size = statSync(bundleFilePath(path)).size;
+    await expect(loadStore(path)).rejects.toMatchObject({
+      code: 'store.damaged',
+      message: expect.stringContaining('damaged between'),
+    });
+    expect(statSync(bundleFilePath(path)).size).toBe(size);
+  });
+
+  test('what was made again, and what was cut off, is said', async () => {
+    const recoveries: unknown[] = [];
+    const path = after((path) => {
+      rmSync(`${path}-wal`);
+      appendFileSync(bundleFilePath(path), 'half an append');
+    });
+    const onRecovery = (recovery: unknown) => void recoveries.push(recovery);
+    for (let start = 0; start < 2; start++) await (await loadStore(path, { onRecovery })).close();
+    expect(recoveries).toEqual([{ appends: APPENDS.length, cutBytes: 14 }]);
   });
 
   test('a whole append that does not go on where its lane ends is not taken', async () => {

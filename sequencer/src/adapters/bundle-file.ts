@@ -36,14 +36,9 @@ export class BundleFile {
     return bytes;
   }
 
-  /** Not durable before `sync`. A write that finds no room leaves the file as long as it was. */
+  /** Not durable before `sync`. One that throws may have written a part. */
   write(bytes: Uint8Array, offset: number): void {
-    try {
-      for (let at = 0; at < bytes.length; ) at += writeSync(this.descriptor, bytes, at, bytes.length - at, offset + at);
-    } catch (error) {
-      ftruncateSync(this.descriptor, offset);
-      throw error;
-    }
+    for (let at = 0; at < bytes.length; ) at += writeSync(this.descriptor, bytes, at, bytes.length - at, offset + at);
   }
 
   /** Returns when all that was written is on disk. */

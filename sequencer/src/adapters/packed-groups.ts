@@ -27,6 +27,7 @@ export function packGroups(groups: readonly CommitGroup[], signed: readonly Sign
   const entries = groups.flatMap((group) => group.entries);
   // Not zeroed first: every byte is written.
   const facts = groups.map(factsOf);
+  if (new Set(groups.map(({ lane }) => lane)).size < groups.length) throw new Error('an append has one group a lane');
   const entryBytes = entries.reduce((sum, { bytes }) => sum + BUNDLE_AT + bytes, 0);
   let at = recordBytes(groups.length);
   const records = Buffer.allocUnsafeSlow(at + entryBytes);

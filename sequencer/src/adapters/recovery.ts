@@ -9,13 +9,22 @@ import { nativeHashing, nativePrimitives } from './native.js';
 import { packGroups } from './packed-groups.js';
 import { laneOf, positionOf, sequenceOf } from './schema.js';
 
+/** What the bundle file had and the database had not. */
+export interface Recovery {
+  /** Appends whose rows were made again. */
+  readonly appends: number;
+  /** Bytes behind the last whole append: of one that no receipt was given for. */
+  readonly cutBytes: number;
+}
+
 /**
  * Makes the rows again of appends that are in the bundle file and not in the database: a power failure may take the newest
  * transactions out of SQLite's WAL, which is not synced for each append. An append counts if it is whole: each group goes on
- * where its lane ends, and its entries have the root that its record says. The first that is not, and whatever is behind it, was
- * promised to nobody.
+ * where its lane ends, and its entries have the root that its record says. Of one that is not, nothing was promised: appends are
+ * synced one after the other, so that it is the file's last.
+ * @throws if it is not the last: what was durable is damaged
  */
-export function recoverAppends(database: Database, file: BundleFile): void {
+export function recoverAppends(database: Database, file: BundleFile): Recovery {
   const insertGroups = groupRows(database);
   const lastPosition = database
     .prepare('SELECT position FROM entries WHERE position >= ? AND position < ? ORDER BY position DESC LIMIT 1')
@@ -25,16 +34,47 @@ export function recoverAppends(database: Database, file: BundleFile): void {
     const last = lastPosition.get(first, positionOf(laneOf(position) + 1, 0n)) as number | undefined;
     return position === (last === undefined ? first : last + 1);
   };
-  const end = file.length;
-  const read = (offset: number, length: number) => (offset + length > end ? undefined : file.read(offset, length));
-  for (let offset = endOfBundles(database); ; ) {
+  const length = file.length;
+  const read = (offset: number, bytes: number) => (offset + bytes > length ? undefined : file.read(offset, bytes));
+  let appends = 0;
+  for (let offset = endOfBundles(database); ; appends++) {
     const record = readRecord(read, offset);
-    const bytes = record === undefined ? undefined : read(offset + record.bytes, record.entryBytes);
-    if (record === undefined || bytes === undefined || !record.groups.every(followsItsLane)) return;
-    const groups = groupsIn(record.groups, bytes);
-    if (groups === undefined) return;
-    database.transaction(() => insertGroups(packGroups(groups, []), offset))();
-    offset += record.bytes + record.entryBytes;
+    const whole = record === undefined ? undefined : read(offset, record.bytes + record.entryBytes);
+    if (record === undefined || whole === undefined) return { appends, cutBytes: length - offset };
+    const groups = record.groups.every(followsItsLane) ? groupsIn(record.groups, whole.subarray(record.bytes)) : undefined;
+    const end = offset + whole.length;
+    if (
+      groups === undefined ||
+      !insert(
+        database,
+        () => insertGroups(packGroups(groups, []), offset),
+        () => makeDurable(file, whole, offset),
+      )
+    ) {
+      if (end < length) throw new Error(`its bundle file is damaged between byte ${offset} and ${end}: take it from a copy`);
+      return { appends, cutBytes: length - offset };
+    }
+    offset = end;
+  }
+}
+
+/** Written again: a process that was killed may have left it in the system's memory, or in what an earlier sync failed on. */
+function makeDurable(file: BundleFile, bytes: Uint8Array, offset: number): void {
+  file.write(bytes, offset);
+  file.sync();
+}
+
+/** False where the rows cannot be: an append that SQLite refused, and that was not taken back. */
+function insert(database: Database, rows: () => void, beforeCommit: () => void): boolean {
+  try {
+    database.transaction(() => {
+      rows();
+      beforeCommit();
+    })();
+    return true;
+  } catch (error) {
+    if ((error as { code?: string }).code?.startsWith('SQLITE_CONSTRAINT')) return false;
+    throw error;
   }
 }
 
@@ -69,6 +109,7 @@ function groupsIn(facts: readonly GroupFacts[], bytes: Buffer): CommitGroup[] | 
 function entryIn(prefix: Buffer, bundle: Buffer): Omit<FullEntry, 'lane' | 'sequence' | 'acceptedAt'> | undefined {
   try {
     const view = readBundle(bundle);
+    if ((prefix[0] as number) > 1) return undefined;
     const structHash = viewStructHash(view, nativePrimitives.messagesRoot(view), nativePrimitives.keccak256);
     return {
       void: prefix[0] === 1 ? 1 : 0,

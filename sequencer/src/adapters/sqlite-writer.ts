@@ -3,9 +3,9 @@ import SqliteDatabase from 'better-sqlite3';
 import type { L1Step, SealedBatch, SendRecord } from '../ports.js';
 import { type Answer, serveThread } from '../threads.js';
 import type { Run, TopicSalt } from '../topics.js';
+import { Appender } from './appender.js';
 import { BundleFile, bundleFilePath } from './bundle-file.js';
 import { endOfBundles } from './entries.js';
-import { groupRows } from './group-rows.js';
 import { type PackedGroups, topicKeysOf } from './packed-groups.js';
 import { configure, saltOf } from './schema.js';
 
@@ -44,10 +44,10 @@ serveThread(({ path, maxBytes }: WriterData) => {
   const salt: TopicSalt = saltOf(database);
   const bundles = new BundleFile(bundleFilePath(path), 'write');
   // What is no whole append was promised to nobody: those that are have their rows since the store was opened.
-  let fileEnd = endOfBundles(database);
+  const fileEnd = endOfBundles(database);
   bundles.truncate(fileEnd);
+  const appender = new Appender(database, bundles, fileEnd, maxBytes);
 
-  const insertGroups = groupRows(database);
   const insertBatch = database.prepare(
     `INSERT INTO batches (lane, number, term, parent_hash, first_sequence, count, bundles_root, inbox_count, timestamp,
        data_hash, batch_hash, bytes, messages) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -64,37 +64,6 @@ serveThread(({ path, maxBytes }: WriterData) => {
        max_priority_fee_per_gas, raw, sent_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const forgetSend = database.prepare('DELETE FROM sends WHERE transaction_hash = ?');
-
-  const begin = database.prepare('BEGIN');
-  const commit = database.prepare('COMMIT');
-  const rollback = database.prepare('ROLLBACK');
-
-  /**
-   * An append is durable when the bundle file is synced: it holds all that the rows say, and what a power failure takes out of the
-   * WAL is made again from it (recovery.ts). The rows are committed before anything is promised, and not synced: a second
-   * sync would double the time in which nothing can be promised. Synced by this thread: by another one, while the rows
-   * are inserted, saves less than to wake two threads costs.
-   */
-  const appendGroups = (packed: PackedGroups): Float64Array<ArrayBuffer> => {
-    const { records } = packed;
-    if (maxBytes > 0 && fileEnd + records.length > maxBytes) throw Object.assign(new Error('no room'), { code: 'ENOSPC' });
-    bundles.write(records, fileEnd);
-    const keys = topicKeysOf(salt, packed);
-    begin.run();
-    try {
-      insertGroups(packed, fileEnd);
-      if (records.length > 0) bundles.sync();
-      commit.run();
-    } catch (error) {
-      if (database.inTransaction) rollback.run();
-      // Gives the room back, where it was room that lacked; and what was refused must not be there again after a power failure.
-      bundles.truncate(fileEnd);
-      bundles.sync();
-      throw error;
-    }
-    fileEnd += records.length;
-    return keys;
-  };
 
   const insertLeaves = database.prepare('INSERT INTO batch_leaves (lane, number, leaves) VALUES (?, ?, ?)');
   const appendBatch = database.transaction(({ header, batchHash, bytes, messages }: SealedBatch, leaves: Uint8Array) => {
@@ -187,10 +156,23 @@ serveThread(({ path, maxBytes }: WriterData) => {
     }
   };
 
+  /** Synced, and with it what it rests on: the rows of all appends before it are in the same WAL. */
+  const synced = <T>(act: () => T): T => {
+    database.pragma(THE_REST);
+    try {
+      return act();
+    } finally {
+      database.pragma(APPENDS);
+    }
+  };
+
   return (write: Write): Answer => {
     switch (write.kind) {
       case 'groups': {
-        const keys = appendGroups(write);
+        // Signatures alone are in no file but the WAL.
+        if (write.groups.length === 0) synced(() => appender.append(write));
+        else appender.append(write);
+        const keys = topicKeysOf(salt, write);
         return { value: keys, transfer: [keys.buffer] };
       }
       case 'close':
@@ -198,13 +180,7 @@ serveThread(({ path, maxBytes }: WriterData) => {
         bundles.close();
         return { value: undefined };
       default:
-        // What it rests on is synced with it: the rows of all appends before it are in the same WAL.
-        database.pragma(THE_REST);
-        try {
-          return { value: record(write) };
-        } finally {
-          database.pragma(APPENDS);
-        }
+        return { value: synced(() => record(write)) };
     }
   };
 });

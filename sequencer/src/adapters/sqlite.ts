@@ -27,7 +27,7 @@ import { BundleFile, bundleFilePath } from './bundle-file.js';
 import { type EntryRow, endOfBundles, entryPages, toEntry, toFullEntry } from './entries.js';
 import type { IndexRequest } from './index-worker.js';
 import { packGroups } from './packed-groups.js';
-import { recoverAppends } from './recovery.js';
+import { type Recovery, recoverAppends } from './recovery.js';
 import { bytesOfRuns, hasRun, runFolder, syncFolder } from './run-files.js';
 import { configure, laneOf, migrate, positionOf, SCHEMA_VERSION, saltOf, sequenceOf, UNSUPPORTED_VERSIONS } from './schema.js';
 import type { Write, WriterData } from './sqlite-writer.js';
@@ -36,6 +36,8 @@ import { placeNumber, readRuns, TopicIndex } from './topic-index.js';
 export interface StoreOptions {
   /** How large the database and the file of its bundles may each become; 0 for no limit but the disk's. */
   readonly maxBytes?: number;
+  /** Called while the store is opened, if the bundle file had what the database had not. */
+  readonly onRecovery?: (recovery: Recovery) => void;
   /** The topic index could not be kept: the process must end and load again. By default the error is thrown to nobody. */
   readonly onFatal?: (error: Error) => void;
 }
@@ -113,9 +115,10 @@ export async function loadStore(path: string, options: StoreOptions = {}): Promi
         throw new Error('it has no genesis: its making was interrupted; remove it and create it again');
       }
       checkFiles(path, database);
-      const bundles = new BundleFile(bundleFilePath(path), 'read');
+      const bundles = new BundleFile(bundleFilePath(path), 'write');
       try {
-        recoverAppends(database, bundles);
+        const recovery = recoverAppends(database, bundles);
+        if (recovery.appends > 0 || recovery.cutBytes > 0) options.onRecovery?.(recovery);
       } finally {
         bundles.close();
       }
