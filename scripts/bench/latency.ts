@@ -52,7 +52,7 @@ async function run(bench: Bench): Promise<Outcome> {
     const maximum = known ?? phaseOf(result, PROBE).messagesPerSecond;
     const loads = LOADS.map((load) => {
       const { plannedPerSecond, messagesPerSecond, accept, readable, plannedToReadable } = phaseOf(result, nameOf(load));
-      return { load, plannedPerSecond, messagesPerSecond, accept, readable, plannedToReadable } satisfies LatencyAtLoad;
+      return { load, plannedPerSecond, messagesPerSecond, accept, readable, plannedToReadable };
     });
     const rows = loads.flatMap(({ load, messagesPerSecond, readable, accept }): Row[] => [
       {
@@ -67,7 +67,13 @@ async function run(bench: Bench): Promise<Outcome> {
       ]),
     ]);
     return {
-      json: { maximumMessagesPerSecond: maximum, loads, ...verdictJson(result), ...shape, openSenders: OPEN_SENDERS },
+      json: {
+        maximumMessagesPerSecond: maximum,
+        loads: loads satisfies readonly LatencyAtLoad[],
+        ...verdictJson(result),
+        ...shape,
+        openSenders: OPEN_SENDERS,
+      },
       rows: [...rows, ...verdictRows(result)],
       notes: loadNotes(result, { ...shape, senders: OPEN_SENDERS }),
       healthy: isKept(result),
