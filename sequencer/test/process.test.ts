@@ -206,7 +206,7 @@ describe('it refuses to start, with one clear line and an exit code', () => {
 
 describe('it ends in order', () => {
   test('SIGTERM with requests, long polls and event streams open: all answered, everything acknowledged there', async () => {
-    const first = run({ ...data('term'), SEALPOST_SEAL_MAX_AGE_MS: '60000' });
+    const first = run({ ...data('term'), SEALPOST_SEAL_MAX_AGE_MS: '60000', SEALPOST_STOP_DEADLINE_MS: '60000' });
     const url = await first.ready();
     const stream = await fetch(`${url}/v1/topics/${NEWS}/stream`);
     const streamed = stream.text();
@@ -229,7 +229,7 @@ describe('it ends in order', () => {
     first.child.kill('SIGTERM');
     expect(await first.exited).toEqual({ code: 0, signal: null });
     // Not the deadline: nobody was waited for in vain.
-    expect(performance.now() - startedAt).toBeLessThan(4_000);
+    expect(performance.now() - startedAt).toBeLessThan(25_000);
     expect(await streamed).toContain('event: message');
     expect(await polled).toMatchObject({ messages: [] });
     await sending;
@@ -249,7 +249,7 @@ describe('it ends in order', () => {
   });
 
   test('SIGTERM while a client sends half a body and another reads nothing: within the deadline', async () => {
-    const it = run({ ...data('half'), SEALPOST_STOP_DEADLINE_MS: '1500' });
+    const it = run({ ...data('half'), SEALPOST_STOP_DEADLINE_MS: '10000' });
     const url = await it.ready();
     const socket = connect(Number(new URL(url).port), '127.0.0.1');
     socket.on('error', () => {});
@@ -261,7 +261,7 @@ describe('it ends in order', () => {
     const startedAt = performance.now();
     it.child.kill('SIGTERM');
     expect((await it.exited).code).toBe(0);
-    expect(performance.now() - startedAt).toBeLessThan(4_000);
+    expect(performance.now() - startedAt).toBeLessThan(11_000);
     socket.destroy();
   });
 
@@ -291,7 +291,7 @@ describe('it ends in order', () => {
     const { port } = silent.address() as { port: number };
     for (const l1 of ['http://127.0.0.1:1', `http://127.0.0.1:${port}`]) {
       const it = run({ ...data('waiting'), SEALPOST_L1_URL: l1, SEALPOST_L1_TIMEOUT_MS: '300' });
-      await expect.poll(() => it.event('l1.waiting'), { timeout: 10_000 }).toBeDefined();
+      await expect.poll(() => it.event('l1.waiting')).toBeDefined();
       it.child.kill('SIGTERM');
       expect(await it.exited).toEqual({ code: 0, signal: null });
       expect(it.stderr).toBe('');
@@ -311,7 +311,7 @@ test('a body that comes too slowly is cut off soon after SEALPOST_REQUEST_TIMEOU
   );
   const startedAt = performance.now();
   await once(socket, 'close');
-  expect(performance.now() - startedAt).toBeLessThan(5_000);
+  expect(performance.now() - startedAt).toBeLessThan(20_000);
   it.child.kill('SIGTERM');
   expect((await it.exited).code).toBe(0);
 });
