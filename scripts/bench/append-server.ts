@@ -1,12 +1,11 @@
 import { closeSync, fdatasync, openSync, writev } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { domainSeparator } from '@sealpost/prover';
 import { submissionOfFrames } from '../../sequencer/dist/admission.js';
-import { Thread } from '../../sequencer/dist/threads.js';
+import { sparedCores, Thread } from '../../sequencer/dist/threads.js';
 import { type VerifierData, VerifierPool } from '../../sequencer/dist/verifier.js';
 import { NO_NETWORK } from './load-plan.js';
 import { VERIFY_WORKER } from './verifying-plan.js';
@@ -25,7 +24,7 @@ const pool = verifying
   ? new VerifierPool(
       // As many as the sequencer has by default.
       Array.from(
-        { length: Math.max(1, availableParallelism() - 1) },
+        { length: sparedCores() },
         () => new Thread(VERIFY_WORKER, { separator: domainSeparator(NO_NETWORK), laneCount: 1 } satisfies VerifierData),
       ),
     )
@@ -42,10 +41,10 @@ const ANSWER = '{"results":[]}';
 let arrived: { chunks: readonly Uint8Array[]; response: ServerResponse }[] = [];
 let isWriting = false;
 
-async function verified(chunks: readonly Buffer[]): Promise<Uint8Array[]> {
+async function verified(by: VerifierPool, chunks: readonly Buffer[]): Promise<Uint8Array[]> {
   const { body } = submissionOfFrames(Buffer.concat(chunks));
-  if (pool === undefined || body === undefined) throw new Error('expected bundles');
-  const { bytes, verdicts } = await pool.verify(body);
+  if (body === undefined) throw new Error('expected bundles');
+  const { bytes, verdicts } = await by.verify(body);
   if (verdicts.some((verdict) => 'refused' in verdict)) throw new Error('a good bundle was refused');
   return [bytes];
 }
@@ -80,7 +79,7 @@ const server = createServer((request, response) => {
     arrived.push({ chunks: whole, response });
     if (!isWriting) writeGroups().catch(fail);
   };
-  request.on('end', () => (verifying ? void verified(chunks).then(take).catch(fail) : take(chunks)));
+  request.on('end', () => (pool === undefined ? take(chunks) : void verified(pool, chunks).then(take).catch(fail)));
 });
 
 process.once('SIGTERM', () => {

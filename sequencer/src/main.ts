@@ -1,6 +1,5 @@
 import { readFileSync, statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
-import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { getRequestListener } from '@hono/node-server';
 import { type Domain, domainSeparator, type Hex } from '@sealpost/prover';
@@ -33,7 +32,7 @@ import { type PromiseTerms, promiseDeadline, ReceiptBook } from './receipts.js';
 import { type BatchDigest, type DigestRequest, Sealer } from './sealer.js';
 import { Sequencer } from './sequencer.js';
 import { createSubmit, submitFirst } from './submit.js';
-import { Thread } from './threads.js';
+import { sparedCores, Thread } from './threads.js';
 import { type VerifierData, VerifierPool } from './verifier.js';
 
 const { version: VERSION } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
@@ -278,7 +277,7 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
   const maxL1AgeMs = config.maxL1AgeMs === 'auto' ? (development ? 0 : 60_000) : config.maxL1AgeMs;
   const terms: PromiseTerms = { view, clock, maxIncludeDelay: facts.maxIncludeDelay, maxL1AgeMs };
   const book = new ReceiptBook({ store, signer, separator, terms, termOf, hashing: nativeHashing });
-  const workers = config.verifyWorkers > 0 ? config.verifyWorkers : Math.max(1, availableParallelism() - 1);
+  const workers = config.verifyWorkers > 0 ? config.verifyWorkers : sparedCores();
   const verifierData: VerifierData = { separator, laneCount: facts.laneCount };
   const pool = new VerifierPool(
     Array.from({ length: workers }, () => new Thread(new URL('./adapters/verify-worker.js', import.meta.url), verifierData)),

@@ -144,8 +144,9 @@ export interface SendRecord {
 /**
  * The durable log. One process, one writer: a second `open` of the same database MUST fail.
  *
- * Every method that returns a promise writes; it resolves only when what it wrote is on disk (fsync), and either all of it is there
- * or nothing; but signatures that are written down with groups a power failure may take: they are made anew. Writes take effect in the order of the calls. Reads see every write that has resolved.
+ * Every method that returns a promise writes; it resolves only when what it wrote is on disk (fsync), and either all of it is
+ * there or nothing; but signatures that are written down with groups a power failure may take: they are made anew. Writes take
+ * effect in the order of the calls. Reads see every write that has resolved.
  * A write that rejects with code `store.full` has certainly left nothing behind; any other rejection leaves the state
  * unknown, and the process MUST end and load again.
  */
@@ -155,8 +156,8 @@ export interface Store {
   // Written by the sequencer only.
 
   /**
-   * Adds groups, at most one a lane, whose entries follow on their lanes' last ones, and writes down signatures of groups added before.
-   * Resolves to the topic keys of the messages added, for whoever waits for them.
+   * Adds groups, at most one a lane, whose entries follow on their lanes' last ones, and writes down signatures of groups added
+   * before. Resolves to the topic keys of the messages added, for whoever waits for them.
    */
   appendGroups(groups: readonly CommitGroup[], signed: readonly SignedStatement[]): Promise<Float64Array>;
   /** The next sequence of a lane, and the acceptance time of its last entry (0 if there is none). */

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { setPriority } from 'node:os';
+import { availableParallelism, setPriority } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parentPort, Worker, workerData } from 'node:worker_threads';
 
@@ -35,8 +35,8 @@ export class ThreadError extends Error {
 }
 
 /**
- * A worker thread that answers calls, in the order in which they were made unless it serves them at once. A thread that dies fails every open call, and
- * every later one, with `thread.died`.
+ * A worker thread that answers calls, in the order in which they were made unless it serves them at once. A thread that dies
+ * fails every open call, and every later one, with `thread.died`.
  */
 export class Thread {
   private readonly worker: Worker;
@@ -87,6 +87,9 @@ export class Thread {
     this.open.clear();
   }
 }
+
+/** How many threads have a core beside the event loop: at least one. */
+export const sparedCores = (): number => Math.max(1, availableParallelism() - 1);
 
 /**
  * Runs inside a thread whose work can wait, the more the nicer (0 to 19): when threads are more than cores, those on the way from

@@ -129,7 +129,7 @@ test('an endless chunked body is answered 413, and its connection ends', async (
   send();
   await expect.poll(received).toMatch(/^HTTP\/1.1 413 .*bundle\.too_large/s);
   await closed;
-  // What the system's buffers took, and the 64 MiB that node-server reads and drops so that the answer arrives; not all there was.
+  // What the system's buffers took, and the 16 MiB that are read and dropped so that the answer arrives; not all there was.
   expect(sent).toBeLessThan(100_000_000);
   await expect.poll(connections).toBe(0);
 });

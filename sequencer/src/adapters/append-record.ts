@@ -18,7 +18,7 @@ const CHECKSUM_BYTES = 8;
 const GROUPS_AT = CHECKSUM_AT + CHECKSUM_BYTES;
 const ENTRY_BYTES_AT = GROUPS_AT + 4;
 /** Bytes of a record's head before its groups. */
-export const RECORD_HEAD_BYTES = ENTRY_BYTES_AT + 8;
+const RECORD_HEAD_BYTES = ENTRY_BYTES_AT + 8;
 const GROUP_BYTES = 8 + 4 + 8 + 32;
 /** A lane has at most one group in an append. */
 const MAX_GROUPS = 65_536;
@@ -31,7 +31,8 @@ export const recordBytes = (groups: number): number => (groups === 0 ? 0 : RECOR
  * an append durable, and rows that a power failure took can be made again (recovery.ts).
  *
  * `magic(4) ‖ checksum(8) ‖ groups(4) ‖ bytes of all entries(8)`, then each group as
- * `position(8) ‖ count(4) ‖ acceptedAt(8) ‖ root(32)`, big endian; the checksum is the beginning of the SHA-256 of what follows it.
+ * `position(8) ‖ count(4) ‖ acceptedAt(8) ‖ root(32)`, big endian; the checksum is the beginning of the SHA-256 of what follows
+ * it.
  */
 export function writeRecord(into: Buffer, groups: readonly GroupFacts[], entryBytes: number): void {
   into.writeUInt32BE(MAGIC, 0);
@@ -49,7 +50,7 @@ export function writeRecord(into: Buffer, groups: readonly GroupFacts[], entryBy
 }
 
 /** Reads bytes of the bundle file: so many from an offset on, or undefined where it ends before them. */
-export type ReadAt = (offset: number, length: number) => Buffer | undefined;
+type ReadAt = (offset: number, length: number) => Buffer | undefined;
 
 /** The record at an offset, with how long it and its entries are; undefined where there is none, or not a whole one. */
 export function readRecord(

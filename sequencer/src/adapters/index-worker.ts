@@ -1,6 +1,6 @@
 import { beNice, serveThread } from '../threads.js';
 import { mergeRuns, type Postings, pagesOf, sortPostings } from '../topics.js';
-import { RunReader, RunWriter, removeRun } from './run-files.js';
+import { RunReader, RunWriter, removeRun, WRITE_PAGES } from './run-files.js';
 
 /** What the indexing thread is asked. A merge goes on with each `next`, so that sorting need not wait for its end. */
 export type IndexRequest =
@@ -11,9 +11,6 @@ export type IndexRequest =
 
 /** A run that is on disk: the first key of each of its pages. */
 export type Fences = Float64Array<ArrayBuffer>;
-
-// A step of a merge: 1 MiB, some ten milliseconds.
-const PAGES_A_STEP = 64;
 
 interface Merge {
   readonly readers: readonly RunReader[];
@@ -50,9 +47,9 @@ serveThread(({ folder }: { folder: string }) => {
     });
   };
 
-  /** Undefined while there is more to merge. */
+  /** As many pages as are written at once, some ten milliseconds; undefined while there is more to merge. */
   const step = ({ pages, writer }: Merge): Fences | undefined => {
-    for (let added = 0; added < PAGES_A_STEP; added++) {
+    for (let added = 0; added < WRITE_PAGES; added++) {
       const next = pages.next();
       if (next.done) return writer.finish();
       writer.add(next.value);

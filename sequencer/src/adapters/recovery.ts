@@ -43,14 +43,13 @@ export function recoverAppends(database: Database, file: BundleFile): Recovery {
     if (record === undefined || whole === undefined) return { appends, cutBytes: length - offset };
     const groups = record.groups.every(followsItsLane) ? groupsIn(record.groups, whole.subarray(record.bytes)) : undefined;
     const end = offset + whole.length;
-    if (
-      groups === undefined ||
-      !insert(
-        database,
-        () => insertGroups(packGroups(groups, []), offset),
-        () => makeDurable(file, whole, offset),
-      )
-    ) {
+    const recover = (groups: readonly CommitGroup[]) => {
+      insertGroups(packGroups(groups, []), offset);
+      // Written again: a process that was killed may have left it in the system's memory, or in what an earlier sync failed on.
+      file.write(whole, offset);
+      file.sync();
+    };
+    if (groups === undefined || !isTaken(database, () => recover(groups))) {
       if (end < length) throw new Error(`its bundle file is damaged between byte ${offset} and ${end}: take it from a copy`);
       return { appends, cutBytes: length - offset };
     }
@@ -58,19 +57,10 @@ export function recoverAppends(database: Database, file: BundleFile): Recovery {
   }
 }
 
-/** Written again: a process that was killed may have left it in the system's memory, or in what an earlier sync failed on. */
-function makeDurable(file: BundleFile, bytes: Uint8Array, offset: number): void {
-  file.write(bytes, offset);
-  file.sync();
-}
-
 /** False where the rows cannot be: an append that SQLite refused, and that was not taken back. */
-function insert(database: Database, rows: () => void, beforeCommit: () => void): boolean {
+function isTaken(database: Database, act: () => void): boolean {
   try {
-    database.transaction(() => {
-      rows();
-      beforeCommit();
-    })();
+    database.transaction(act)();
     return true;
   } catch (error) {
     if ((error as { code?: string }).code?.startsWith('SQLITE_CONSTRAINT')) return false;

@@ -28,8 +28,8 @@ export function syncFolder(folder: string): void {
   closeSync(descriptor);
 }
 
-// What is written and synced at once: 1 MiB, some milliseconds.
-const WRITE_PAGES = 64;
+/** Pages that are written and synced at once: 1 MiB, some milliseconds. */
+export const WRITE_PAGES = 64;
 
 /** A run being written, page by page. Half written it is litter: `removeStrayRuns` drops it at the next start. */
 export class RunWriter {
