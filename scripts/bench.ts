@@ -1,4 +1,4 @@
-import { closeSync, existsSync, fdatasyncSync, openSync, readFileSync, rmSync, statfsSync, writeSync } from 'node:fs';
+import { closeSync, fdatasyncSync, openSync, readFileSync, rmSync, statfsSync, statSync, writeSync } from 'node:fs';
 import { cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fractionsOf, recoveriesOf } from './bench/fractions.js';
@@ -96,7 +96,7 @@ async function bench(): Promise<number | undefined> {
     parent: flags.data ?? tmpdir(),
     quick,
   };
-  if (!existsSync(settings.parent))
+  if (!statSync(settings.parent, { throwIfNoEntry: false })?.isDirectory())
     throw new Failure(`there is no folder ${settings.parent}`, 'make it, or choose another --data', 2);
 
   const abort = new AbortController();
@@ -129,7 +129,7 @@ async function bench(): Promise<number | undefined> {
 /** The table for people: on stdout, unless that is for the line of JSON. */
 function report(
   results: ReadonlyMap<string, Outcome>,
-  { parent }: BenchSettings,
+  { parent, quick }: BenchSettings,
   syncMs: number,
   healthy: boolean,
   aside: boolean,
@@ -152,11 +152,11 @@ function report(
     `fsync: for each commit group the bundle file (fdatasync) before any receipt, and SQLite’s WAL (synchronous=FULL) for all that is not in it; a 4 kB write takes ${syncMs.toFixed(2)} ms in ${parent}` +
       (statfsSync(parent).type === TMPFS ? ', which is memory: nothing is durable there, choose a disk with --data' : ''),
   );
-  talk(
-    healthy
-      ? paint('green', 'Nothing acknowledged was lost; everything is provable.')
-      : paint('red', 'Something was lost, not provable, or not as promised.'),
-  );
+  if (quick) talk('A quick run: every way is walked, but its figures are of moments. None to rely on.');
+  const checked = [...results].filter(([, { json }]) => 'acknowledged' in json).map(([name]) => name);
+  if (!healthy) talk(paint('red', 'Something was lost, not provable, or not as promised.'));
+  else if (checked.length > 0)
+    talk(paint('green', `Nothing acknowledged was lost; everything is provable: ${checked.join(', ')}.`));
 }
 
 /** The line of `--json`. */
@@ -166,6 +166,7 @@ function summary(results: ReadonlyMap<string, Outcome>, settings: BenchSettings,
     ...Object.fromEntries([...results].map(([name, { json }]) => [name, json])),
     recoveriesPerSecond: recoveriesOf(results),
     fractions: fractionsOf(results),
+    notes: Object.fromEntries([...results].map(([name, { notes = [] }]) => [name, notes])),
     figures: [...results].flatMap(([scenario, { rows }]) => rows.map((row) => ({ scenario, ...row }))),
     command: ['npm run bench', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])].join(' '),
     machine: { cpu: cpus()[0]?.model.trim(), cores: cpus().length, memoryBytes: totalmem(), node: process.version },

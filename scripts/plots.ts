@@ -6,12 +6,14 @@ import { readFlags } from './settings.js';
 import { Failure, print, runCommand } from './terminal.js';
 
 const RESULTS = new URL('bench/results/results.json', import.meta.url);
+/** A run of its own, because it takes as long as all the others. */
+const SOAK = new URL('bench/results/soak.json', import.meta.url);
 const README = new URL('../README.md', import.meta.url);
 
 const HELP = `
 npm run plots: draws the results of one run of the benchmark, and writes its table into the README.
 
-Beside the results: latency.svg (load against latency), cost.svg (gas a message against the size of its batch). The table
+The table of soak.json follows that of results.json. Beside the results: latency.svg (load against latency), cost.svg (gas a message against the size of its batch). The table
 stands in README.md between <!-- npm run plots: begin --> and <!-- npm run plots: end -->; with results from elsewhere, and in
 a README without these lines, it is printed.
 
@@ -42,7 +44,9 @@ async function plots(): Promise<number | undefined> {
   for (const [name, svg] of drawn) {
     if (svg !== undefined) writeOrCheck(new URL(name, file), svg, `${name} is not of these results: npm run plots`);
   }
-  const table = markdownTable(results);
+  const soak =
+    flags.results === undefined && existsSync(SOAK) ? readResults(readFileSync(SOAK, 'utf8'), SOAK.pathname) : undefined;
+  const table = [results, ...(soak === undefined ? [] : [soak])].map(markdownTable).join('\n\n');
   const readme = flags.results === undefined ? withTable(readFileSync(README, 'utf8'), table) : undefined;
   if (readme === undefined) print(table);
   else writeOrCheck(README, readme, 'README.md has another table than the results: npm run plots');

@@ -14,6 +14,8 @@ import { type Bench, loadSeconds, type Outcome, type Scenario, type Stage } from
 const TOPICS = 100;
 const PER_TOPIC = 10;
 const MESSAGES_PER_SECOND = 10_000;
+/** Below it, a rate is another one than was planned. */
+const PLANNED_SHARE = 0.95;
 const OPEN_MS = 60_000;
 
 const topicAt = (index: number): Hex => `0x${createHash('sha256').update(`fanout ${index}`).digest('hex')}`;
@@ -41,7 +43,12 @@ async function measure(bench: Bench, { network }: Stage, folder: string): Promis
   const senders = Math.min(TOPICS, settings.senders ?? 20);
   const bundle = settings.bundle ?? 50;
   const payload = settings.payload ?? 256;
-  if (payload < NUMBER_BYTES) throw new Failure(`fanout numbers its payloads: --payload takes ${NUMBER_BYTES} bytes or more`);
+  if (payload < NUMBER_BYTES)
+    throw new Failure(
+      `fanout numbers its payloads: expected --payload of ${NUMBER_BYTES} bytes or more, got ${payload}`,
+      'see --help',
+      2,
+    );
   const seconds = loadSeconds(settings, 20, 3);
   const bundlesOfSender = Math.max(1, Math.round((MESSAGES_PER_SECOND * seconds) / bundle / senders));
   const sent = bundlesOfSender * bundle;
@@ -107,6 +114,9 @@ async function measure(bench: Bench, { network }: Stage, folder: string): Promis
       ...(server.stallMs === undefined ? [] : [{ figure: 'event loop stall, maximum', value: server.stallMs, unit: 'ms' }]),
     ],
     notes: [
+      ...(messagesPerSecond >= PLANNED_SHARE * MESSAGES_PER_SECOND
+        ? []
+        : ['the planned rate was not reached: the latencies are of the rate that was']),
       `${TOPICS * PER_TOPIC} subscribers of ${TOPICS} topics, ${all ? 'each of which got every message exactly once, in order' : `${repeated} repeated, ${disordered} out of order, ${closed} streams closed`}.`,
       `Of a core each: the sequencer ${share(server.cpu)} with all its threads, its senders ${share(load.cpu)}, the subscribers ${share(subscribers.cpu)}.`,
     ],

@@ -103,7 +103,7 @@ async function run(bench: Bench): Promise<Outcome> {
         ...verdictRows(result),
       ],
       notes: [
-        `proofs of random messages of the whole log, ${PROOFS_PER_SECOND} planned a second; everything was checked after the crash`,
+        `proofs of random messages of the whole log from a sequencer that did nothing else, ${PROOFS_PER_SECOND} planned a second; everything was checked after the crash`,
         ...loadNotes(result, shape),
       ],
       healthy: isKept(result),

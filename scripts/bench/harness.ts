@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -10,6 +10,28 @@ import type { Bench, BenchNetworkOptions, BenchSettings, Outcome, ProcessLine, S
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const END_MS = 2_000;
+
+/** What a temporary folder is called, before the pid of the benchmark that made it. */
+const FOLDER = 'sealpost-bench-';
+
+/** Removes the folders of benchmarks that were killed: nobody else would, and a soak leaves tens of gigabytes. */
+function sweep(parent: string): void {
+  for (const name of readdirSync(parent)) {
+    const pid = name.startsWith(FOLDER) ? Number(/^\d+(?=-)/.exec(name.slice(FOLDER.length))?.[0]) : Number.NaN;
+    if (Number.isNaN(pid) || isRunning(pid)) continue;
+    rmSync(join(parent, name), { recursive: true, force: true });
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // Somebody else's process is one, too.
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
+  }
+}
 
 /** The surroundings of one scenario: networks, folders and processes that end with it. */
 export class Harness implements Bench {
@@ -37,7 +59,8 @@ export class Harness implements Bench {
   }
 
   async withFolder<T>(use: (folder: string) => Promise<T>): Promise<T> {
-    const folder = mkdtempSync(join(this.settings.parent, 'sealpost-bench-'));
+    sweep(this.settings.parent);
+    const folder = mkdtempSync(join(this.settings.parent, `${FOLDER}${process.pid}-`));
     try {
       return await use(folder);
     } finally {
@@ -61,7 +84,8 @@ export class Harness implements Bench {
         const watch = () => {
           const own = ++watches;
           void network.broken().then((end) => {
-            if (own === watches) fail(new Failure(end, `more in ${folder.file('log.jsonl')}`));
+            if (own === watches)
+              fail(new Failure(end, 'has the machine memory left, and the disk of --data room? Then run it again'));
           });
         };
         watch();
@@ -117,16 +141,18 @@ export class Harness implements Bench {
     };
     this.signal.addEventListener('abort', abort, { once: true });
     try {
-      const code = await new Promise<number | null>((resolve, reject) => {
+      const end = await new Promise<string>((resolve, reject) => {
         child.once('error', reject);
-        child.once('close', resolve);
+        child.once('close', (code, signal) => resolve(signal === null ? `with exit code ${code}` : `by ${signal}`));
       });
       this.signal.throwIfAborted();
-      if (code !== 0 || result === undefined)
+      if (end !== 'with exit code 0' || result === undefined) {
+        const said = errors.slice(-20).join('\n');
         throw new Failure(
-          `${path.slice(ROOT.length)} ended with exit code ${code}: ${errors.slice(-20).join('\n')}`,
-          'if the answers do not say why: is the disk of --data full?',
+          `${path.slice(ROOT.length)} ended ${end}${said === '' ? '' : `: ${said}`}`,
+          'if that does not say why: has the machine memory left, and the disk of --data room?',
         );
+      }
       return result;
     } finally {
       clearTimeout(insist);

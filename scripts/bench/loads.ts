@@ -1,5 +1,6 @@
 import { readdirSync, statfsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { MAX_BUNDLE_BYTES } from '@sealpost/prover';
 import { Failure, formatBytes, formatCount, plural } from '../terminal.js';
 import type { LoadPlan, LoadResult, PhaseResult } from './load-plan.js';
 import type { Bench, BenchSettings, Row, Stage } from './scenario.js';
@@ -22,12 +23,21 @@ const LOAD = new URL('load.ts', import.meta.url);
 /** Type byte and topic, beside the payload (PROTOCOL.md §3). */
 const MESSAGE_HEAD_BYTES = 33;
 const LENGTH_BYTES = 4;
+/** Version to count, and the signature (PROTOCOL.md §3). */
+const BUNDLE_HEAD_BYTES = 59 + 65;
 
-export const shapeOf = (settings: BenchSettings, own: Shape): Shape => ({
-  senders: settings.senders ?? own.senders,
-  bundle: settings.bundle ?? own.bundle,
-  payload: settings.payload ?? own.payload,
-});
+/** @throws Failure for bundles that no sequencer takes (PROTOCOL.md §3) */
+export function shapeOf(settings: BenchSettings, own: Shape): Shape {
+  const { senders = own.senders, bundle = own.bundle, payload = own.payload } = settings;
+  const bytes = BUNDLE_HEAD_BYTES + bundle * (LENGTH_BYTES + MESSAGE_HEAD_BYTES + payload);
+  if (bytes > MAX_BUNDLE_BYTES)
+    throw new Failure(
+      `a bundle of ${plural(bundle, 'message')} of ${payload} bytes has ${formatCount(bytes)} bytes, ${formatCount(MAX_BUNDLE_BYTES)} is the most`,
+      'less with --bundle or --payload',
+      2,
+    );
+  return { senders, bundle, payload };
+}
 
 /** Load that warms both sides up, and tells about how many bundles what follows needs; it is not measured. */
 export const warmUp = ({ quick }: BenchSettings, senders: number) =>
@@ -136,7 +146,8 @@ export function loadNotes(result: LoadResult, shape: Shape): string[] {
   const open = result.phases.flatMap(({ name, acceptOfAll }) => (acceptOfAll === undefined ? [] : [{ name, acceptOfAll }]));
   return [
     `${plural(shape.senders, 'sender')}, ${plural(shape.bundle, 'message')} of ${shape.payload} bytes a bundle; ` +
-      `all ${formatCount(result.acknowledged)} acknowledged messages were found in the batch files and held against the L1, ` +
+      `${result.lost + result.unprovable === 0 ? 'all' : formatCount(result.acknowledged - result.lost - result.unprovable)} of ` +
+      `${formatCount(result.acknowledged)} acknowledged messages were found in the batch files and held against the L1, ` +
       `${formatCount(result.sampled)} were proven one by one`,
     `at its most the load process used ${percent(closed.generatorCpu)} of a core` +
       (closed.server.cpu === undefined ? '' : `, the sequencer ${percent(closed.server.cpu)}`),

@@ -11,6 +11,8 @@ export interface Results {
   readonly command: string;
   readonly fsyncMs: number;
   readonly quick: boolean;
+  /** What is needed to read a scenario's figures, by its name. */
+  readonly notes?: Readonly<Record<string, readonly string[]>>;
   /** The rows of the table, in order. */
   readonly figures: readonly (Row & { readonly scenario: string })[];
   readonly latency?: { readonly loads: readonly LatencyAtLoad[] };
@@ -96,7 +98,14 @@ export function markdownTable(results: Results): string {
     ...scenarios
       .filter((name) => name in FOLDED)
       .flatMap((name) => ['', `<details><summary>${FOLDED[name]}</summary>`, '', ...rowsOf([name]), '', '</details>']),
+    ...notesOf(results),
   ].join('\n');
+}
+
+function notesOf({ notes = {} }: Results): string[] {
+  const lines = Object.entries(notes).flatMap(([name, texts]) => texts.map((text) => `- \`${name}\`: ${text}`));
+  if (lines.length === 0) return [];
+  return ['', '<details><summary>What was checked, and what the figures leave out</summary>', '', ...lines, '', '</details>'];
 }
 
 const cell = (text: string): string => text.replaceAll('|', '\\|');

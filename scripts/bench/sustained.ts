@@ -73,6 +73,7 @@ function sustain(own: Shape, seconds: number, limits: readonly Limit[]) {
             plannedPerSecond: half.plannedPerSecond,
             messagesPerSecond: half.messagesPerSecond,
             accept: half.accept,
+            acceptOfAll: half.acceptOfAll,
             readable: half.readable,
             plannedToReadable: half.plannedToReadable,
           },
@@ -87,7 +88,10 @@ function sustain(own: Shape, seconds: number, limits: readonly Limit[]) {
           refused: most.refused,
         },
         rows,
-        notes: loadNotes(result, shape),
+        notes: [
+          ...(beside.length > 0 ? [] : ['with --scenario ceiling, too, it stands beside the limits of this machine']),
+          ...loadNotes(result, shape),
+        ],
         healthy: isKept(result),
       };
     });

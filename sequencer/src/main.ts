@@ -385,7 +385,8 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
     return listener(incoming, outgoing);
   });
   server.maxConnections = config.maxConnections;
-  server.headersTimeout = Math.min(10_000, config.requestTimeoutMs);
+  // No less: Node counts from the connection, and a client may open some before it has anything to send.
+  server.headersTimeout = config.requestTimeoutMs;
   server.requestTimeout = config.requestTimeoutMs;
   server.keepAliveTimeout = 65_000;
   const port = await listen(server, config.host, config.port);

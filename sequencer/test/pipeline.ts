@@ -286,7 +286,7 @@ export class Pipeline {
       { connectionsCheckingInterval: 50 },
       submitFirst(this.submitted, getRequestListener(this.app.fetch)),
     );
-    server.headersTimeout = Math.min(10_000, requestTimeoutMs);
+    server.headersTimeout = requestTimeoutMs;
     server.requestTimeout = requestTimeoutMs;
     this.servers.push(server);
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
