@@ -5,27 +5,257 @@ export const settlementAbi = [
     "type": "constructor",
     "inputs": [
       {
-        "name": "laneCount_",
+        "name": "firstOperators",
+        "type": "address[]",
+        "internalType": "address[]"
+      },
+      {
+        "name": "parameters",
+        "type": "tuple",
+        "internalType": "struct Parameters",
+        "components": [
+          {
+            "name": "maxIncludeDelay",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "answerDelay",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "evidenceWindow",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "exitDelay",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "takeoverDelay",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "forcedDelay",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "minForcedLife",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "withdrawDelay",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "minBond",
+            "type": "uint128",
+            "internalType": "uint128"
+          },
+          {
+            "name": "penalty",
+            "type": "uint128",
+            "internalType": "uint128"
+          },
+          {
+            "name": "inboxFee",
+            "type": "uint128",
+            "internalType": "uint128"
+          }
+        ]
+      }
+    ],
+    "stateMutability": "nonpayable"
+  },
+  {
+    "type": "function",
+    "name": "addBond",
+    "inputs": [
+      {
+        "name": "lane",
         "type": "uint16",
         "internalType": "uint16"
       },
       {
-        "name": "maxIncludeDelay_",
-        "type": "uint64",
-        "internalType": "uint64"
-      },
-      {
-        "name": "poster_",
-        "type": "address",
-        "internalType": "address"
-      },
-      {
-        "name": "receiptSigner_",
+        "name": "operator_",
         "type": "address",
         "internalType": "address"
       }
     ],
+    "outputs": [],
+    "stateMutability": "payable"
+  },
+  {
+    "type": "function",
+    "name": "answer",
+    "inputs": [
+      {
+        "name": "entry",
+        "type": "tuple",
+        "internalType": "struct Opening",
+        "components": [
+          {
+            "name": "header",
+            "type": "tuple",
+            "internalType": "struct BatchHeader",
+            "components": [
+              {
+                "name": "lane",
+                "type": "uint16",
+                "internalType": "uint16"
+              },
+              {
+                "name": "term",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "number",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "parentHash",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              },
+              {
+                "name": "firstSequence",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "count",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "bundlesRoot",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              },
+              {
+                "name": "inboxCount",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "timestamp",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "dataHash",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              }
+            ]
+          },
+          {
+            "name": "index",
+            "type": "uint32",
+            "internalType": "uint32"
+          },
+          {
+            "name": "void",
+            "type": "uint8",
+            "internalType": "uint8"
+          },
+          {
+            "name": "previous",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "bundle",
+            "type": "tuple",
+            "internalType": "struct BundleFields",
+            "components": [
+              {
+                "name": "sender",
+                "type": "address",
+                "internalType": "address"
+              },
+              {
+                "name": "lane",
+                "type": "uint16",
+                "internalType": "uint16"
+              },
+              {
+                "name": "nonce",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "expiry",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "postage",
+                "type": "uint128",
+                "internalType": "uint128"
+              },
+              {
+                "name": "count",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "messagesRoot",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              },
+              {
+                "name": "signature",
+                "type": "bytes",
+                "internalType": "bytes"
+              }
+            ]
+          },
+          {
+            "name": "path",
+            "type": "bytes32[]",
+            "internalType": "bytes32[]"
+          }
+        ]
+      }
+    ],
+    "outputs": [],
     "stateMutability": "nonpayable"
+  },
+  {
+    "type": "function",
+    "name": "answerDelay",
+    "inputs": [],
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "answerFee",
+    "inputs": [],
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint256",
+        "internalType": "uint256"
+      }
+    ],
+    "stateMutability": "view"
   },
   {
     "type": "function",
@@ -111,10 +341,251 @@ export const settlementAbi = [
             "internalType": "bytes32"
           }
         ]
+      },
+      {
+        "name": "entries",
+        "type": "tuple[]",
+        "internalType": "struct ForcedEntry[]",
+        "components": [
+          {
+            "name": "header",
+            "type": "uint32",
+            "internalType": "uint32"
+          },
+          {
+            "name": "index",
+            "type": "uint32",
+            "internalType": "uint32"
+          },
+          {
+            "name": "void",
+            "type": "uint8",
+            "internalType": "uint8"
+          },
+          {
+            "name": "previous",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "path",
+            "type": "bytes32[]",
+            "internalType": "bytes32[]"
+          }
+        ]
       }
     ],
     "outputs": [],
     "stateMutability": "nonpayable"
+  },
+  {
+    "type": "function",
+    "name": "demandCommitted",
+    "inputs": [
+      {
+        "name": "header",
+        "type": "tuple",
+        "internalType": "struct BatchHeader",
+        "components": [
+          {
+            "name": "lane",
+            "type": "uint16",
+            "internalType": "uint16"
+          },
+          {
+            "name": "term",
+            "type": "uint32",
+            "internalType": "uint32"
+          },
+          {
+            "name": "number",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "parentHash",
+            "type": "bytes32",
+            "internalType": "bytes32"
+          },
+          {
+            "name": "firstSequence",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "count",
+            "type": "uint32",
+            "internalType": "uint32"
+          },
+          {
+            "name": "bundlesRoot",
+            "type": "bytes32",
+            "internalType": "bytes32"
+          },
+          {
+            "name": "inboxCount",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "timestamp",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "dataHash",
+            "type": "bytes32",
+            "internalType": "bytes32"
+          }
+        ]
+      },
+      {
+        "name": "index",
+        "type": "uint32",
+        "internalType": "uint32"
+      }
+    ],
+    "outputs": [],
+    "stateMutability": "payable"
+  },
+  {
+    "type": "function",
+    "name": "demandOf",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "term_",
+        "type": "uint32",
+        "internalType": "uint32"
+      },
+      {
+        "name": "sequence",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "demander",
+        "type": "address",
+        "internalType": "address"
+      },
+      {
+        "name": "deadline",
+        "type": "uint64",
+        "internalType": "uint64"
+      },
+      {
+        "name": "answered",
+        "type": "bool",
+        "internalType": "bool"
+      },
+      {
+        "name": "charged",
+        "type": "bool",
+        "internalType": "bool"
+      },
+      {
+        "name": "fee",
+        "type": "uint256",
+        "internalType": "uint256"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "demandPromised",
+    "inputs": [
+      {
+        "name": "sequence",
+        "type": "uint64",
+        "internalType": "uint64"
+      },
+      {
+        "name": "promised",
+        "type": "tuple",
+        "internalType": "struct SignedReceipt",
+        "components": [
+          {
+            "name": "receipt",
+            "type": "tuple",
+            "internalType": "struct Receipt",
+            "components": [
+              {
+                "name": "lane",
+                "type": "uint16",
+                "internalType": "uint16"
+              },
+              {
+                "name": "term",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "firstSequence",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "count",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "root",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              },
+              {
+                "name": "includeBy",
+                "type": "uint64",
+                "internalType": "uint64"
+              }
+            ]
+          },
+          {
+            "name": "signature",
+            "type": "bytes",
+            "internalType": "bytes"
+          },
+          {
+            "name": "entryHash",
+            "type": "bytes32",
+            "internalType": "bytes32"
+          },
+          {
+            "name": "path",
+            "type": "bytes32[]",
+            "internalType": "bytes32[]"
+          }
+        ]
+      }
+    ],
+    "outputs": [],
+    "stateMutability": "payable"
+  },
+  {
+    "type": "function",
+    "name": "depositPostage",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "sender",
+        "type": "address",
+        "internalType": "address"
+      }
+    ],
+    "outputs": [],
+    "stateMutability": "payable"
   },
   {
     "type": "function",
@@ -174,6 +645,82 @@ export const settlementAbi = [
   },
   {
     "type": "function",
+    "name": "evidenceWindow",
+    "inputs": [],
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "exitDelay",
+    "inputs": [],
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "forceInclude",
+    "inputs": [
+      {
+        "name": "framed",
+        "type": "bytes",
+        "internalType": "bytes"
+      }
+    ],
+    "outputs": [],
+    "stateMutability": "payable"
+  },
+  {
+    "type": "function",
+    "name": "forcedDelay",
+    "inputs": [],
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "forcedFee",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "consumer",
+        "type": "uint256",
+        "internalType": "uint256"
+      },
+      {
+        "name": "burned",
+        "type": "uint256",
+        "internalType": "uint256"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
     "name": "head",
     "inputs": [
       {
@@ -202,6 +749,96 @@ export const settlementAbi = [
         "name": "inboxCount",
         "type": "uint64",
         "internalType": "uint64"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "inbox",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "index",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "bundleHash",
+        "type": "bytes32",
+        "internalType": "bytes32"
+      },
+      {
+        "name": "deadline",
+        "type": "uint64",
+        "internalType": "uint64"
+      },
+      {
+        "name": "fee",
+        "type": "uint128",
+        "internalType": "uint128"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "inboxFee",
+    "inputs": [],
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint128",
+        "internalType": "uint128"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "inboxLength",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "isForced",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "sequence",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "",
+        "type": "bool",
+        "internalType": "bool"
       }
     ],
     "stateMutability": "view"
@@ -373,6 +1010,35 @@ export const settlementAbi = [
   },
   {
     "type": "function",
+    "name": "isReceiptSigner",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "term_",
+        "type": "uint32",
+        "internalType": "uint32"
+      },
+      {
+        "name": "signer",
+        "type": "address",
+        "internalType": "address"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "",
+        "type": "bool",
+        "internalType": "bool"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
     "name": "laneCount",
     "inputs": [],
     "outputs": [
@@ -391,6 +1057,174 @@ export const settlementAbi = [
     "outputs": [
       {
         "name": "",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "minBond",
+    "inputs": [],
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint128",
+        "internalType": "uint128"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "minForcedLife",
+    "inputs": [],
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "operator",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "",
+        "type": "address",
+        "internalType": "address"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "operatorOf",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "operator",
+        "type": "address",
+        "internalType": "address"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "bond",
+        "type": "uint128",
+        "internalType": "uint128"
+      },
+      {
+        "name": "exitRequestedAt",
+        "type": "uint64",
+        "internalType": "uint64"
+      },
+      {
+        "name": "poster",
+        "type": "address",
+        "internalType": "address"
+      },
+      {
+        "name": "signer",
+        "type": "address",
+        "internalType": "address"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "owed",
+    "inputs": [
+      {
+        "name": "account",
+        "type": "address",
+        "internalType": "address"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint256",
+        "internalType": "uint256"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "payOut",
+    "inputs": [
+      {
+        "name": "account",
+        "type": "address",
+        "internalType": "address"
+      }
+    ],
+    "outputs": [],
+    "stateMutability": "nonpayable"
+  },
+  {
+    "type": "function",
+    "name": "penalty",
+    "inputs": [],
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint128",
+        "internalType": "uint128"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "postageOf",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "sender",
+        "type": "address",
+        "internalType": "address"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "deposit",
+        "type": "uint128",
+        "internalType": "uint128"
+      },
+      {
+        "name": "redeemed",
+        "type": "uint128",
+        "internalType": "uint128"
+      },
+      {
+        "name": "withdrawing",
+        "type": "uint128",
+        "internalType": "uint128"
+      },
+      {
+        "name": "withdrawableFrom",
         "type": "uint64",
         "internalType": "uint64"
       }
@@ -418,6 +1252,641 @@ export const settlementAbi = [
   },
   {
     "type": "function",
+    "name": "proveBroken",
+    "inputs": [
+      {
+        "name": "sequence",
+        "type": "uint64",
+        "internalType": "uint64"
+      },
+      {
+        "name": "promised",
+        "type": "tuple",
+        "internalType": "struct SignedReceipt",
+        "components": [
+          {
+            "name": "receipt",
+            "type": "tuple",
+            "internalType": "struct Receipt",
+            "components": [
+              {
+                "name": "lane",
+                "type": "uint16",
+                "internalType": "uint16"
+              },
+              {
+                "name": "term",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "firstSequence",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "count",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "root",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              },
+              {
+                "name": "includeBy",
+                "type": "uint64",
+                "internalType": "uint64"
+              }
+            ]
+          },
+          {
+            "name": "signature",
+            "type": "bytes",
+            "internalType": "bytes"
+          },
+          {
+            "name": "entryHash",
+            "type": "bytes32",
+            "internalType": "bytes32"
+          },
+          {
+            "name": "path",
+            "type": "bytes32[]",
+            "internalType": "bytes32[]"
+          }
+        ]
+      }
+    ],
+    "outputs": [],
+    "stateMutability": "nonpayable"
+  },
+  {
+    "type": "function",
+    "name": "proveEquivocation",
+    "inputs": [
+      {
+        "name": "sequence",
+        "type": "uint64",
+        "internalType": "uint64"
+      },
+      {
+        "name": "one",
+        "type": "tuple",
+        "internalType": "struct SignedReceipt",
+        "components": [
+          {
+            "name": "receipt",
+            "type": "tuple",
+            "internalType": "struct Receipt",
+            "components": [
+              {
+                "name": "lane",
+                "type": "uint16",
+                "internalType": "uint16"
+              },
+              {
+                "name": "term",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "firstSequence",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "count",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "root",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              },
+              {
+                "name": "includeBy",
+                "type": "uint64",
+                "internalType": "uint64"
+              }
+            ]
+          },
+          {
+            "name": "signature",
+            "type": "bytes",
+            "internalType": "bytes"
+          },
+          {
+            "name": "entryHash",
+            "type": "bytes32",
+            "internalType": "bytes32"
+          },
+          {
+            "name": "path",
+            "type": "bytes32[]",
+            "internalType": "bytes32[]"
+          }
+        ]
+      },
+      {
+        "name": "other",
+        "type": "tuple",
+        "internalType": "struct SignedReceipt",
+        "components": [
+          {
+            "name": "receipt",
+            "type": "tuple",
+            "internalType": "struct Receipt",
+            "components": [
+              {
+                "name": "lane",
+                "type": "uint16",
+                "internalType": "uint16"
+              },
+              {
+                "name": "term",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "firstSequence",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "count",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "root",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              },
+              {
+                "name": "includeBy",
+                "type": "uint64",
+                "internalType": "uint64"
+              }
+            ]
+          },
+          {
+            "name": "signature",
+            "type": "bytes",
+            "internalType": "bytes"
+          },
+          {
+            "name": "entryHash",
+            "type": "bytes32",
+            "internalType": "bytes32"
+          },
+          {
+            "name": "path",
+            "type": "bytes32[]",
+            "internalType": "bytes32[]"
+          }
+        ]
+      }
+    ],
+    "outputs": [],
+    "stateMutability": "nonpayable"
+  },
+  {
+    "type": "function",
+    "name": "proveFalseEntry",
+    "inputs": [
+      {
+        "name": "entry",
+        "type": "tuple",
+        "internalType": "struct Opening",
+        "components": [
+          {
+            "name": "header",
+            "type": "tuple",
+            "internalType": "struct BatchHeader",
+            "components": [
+              {
+                "name": "lane",
+                "type": "uint16",
+                "internalType": "uint16"
+              },
+              {
+                "name": "term",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "number",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "parentHash",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              },
+              {
+                "name": "firstSequence",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "count",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "bundlesRoot",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              },
+              {
+                "name": "inboxCount",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "timestamp",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "dataHash",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              }
+            ]
+          },
+          {
+            "name": "index",
+            "type": "uint32",
+            "internalType": "uint32"
+          },
+          {
+            "name": "void",
+            "type": "uint8",
+            "internalType": "uint8"
+          },
+          {
+            "name": "previous",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "bundle",
+            "type": "tuple",
+            "internalType": "struct BundleFields",
+            "components": [
+              {
+                "name": "sender",
+                "type": "address",
+                "internalType": "address"
+              },
+              {
+                "name": "lane",
+                "type": "uint16",
+                "internalType": "uint16"
+              },
+              {
+                "name": "nonce",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "expiry",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "postage",
+                "type": "uint128",
+                "internalType": "uint128"
+              },
+              {
+                "name": "count",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "messagesRoot",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              },
+              {
+                "name": "signature",
+                "type": "bytes",
+                "internalType": "bytes"
+              }
+            ]
+          },
+          {
+            "name": "path",
+            "type": "bytes32[]",
+            "internalType": "bytes32[]"
+          }
+        ]
+      },
+      {
+        "name": "others",
+        "type": "tuple[]",
+        "internalType": "struct Opening[]",
+        "components": [
+          {
+            "name": "header",
+            "type": "tuple",
+            "internalType": "struct BatchHeader",
+            "components": [
+              {
+                "name": "lane",
+                "type": "uint16",
+                "internalType": "uint16"
+              },
+              {
+                "name": "term",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "number",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "parentHash",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              },
+              {
+                "name": "firstSequence",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "count",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "bundlesRoot",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              },
+              {
+                "name": "inboxCount",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "timestamp",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "dataHash",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              }
+            ]
+          },
+          {
+            "name": "index",
+            "type": "uint32",
+            "internalType": "uint32"
+          },
+          {
+            "name": "void",
+            "type": "uint8",
+            "internalType": "uint8"
+          },
+          {
+            "name": "previous",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "bundle",
+            "type": "tuple",
+            "internalType": "struct BundleFields",
+            "components": [
+              {
+                "name": "sender",
+                "type": "address",
+                "internalType": "address"
+              },
+              {
+                "name": "lane",
+                "type": "uint16",
+                "internalType": "uint16"
+              },
+              {
+                "name": "nonce",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "expiry",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "postage",
+                "type": "uint128",
+                "internalType": "uint128"
+              },
+              {
+                "name": "count",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "messagesRoot",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              },
+              {
+                "name": "signature",
+                "type": "bytes",
+                "internalType": "bytes"
+              }
+            ]
+          },
+          {
+            "name": "path",
+            "type": "bytes32[]",
+            "internalType": "bytes32[]"
+          }
+        ]
+      }
+    ],
+    "outputs": [],
+    "stateMutability": "nonpayable"
+  },
+  {
+    "type": "function",
+    "name": "proveReplacement",
+    "inputs": [
+      {
+        "name": "sequence",
+        "type": "uint64",
+        "internalType": "uint64"
+      },
+      {
+        "name": "promised",
+        "type": "tuple",
+        "internalType": "struct SignedReceipt",
+        "components": [
+          {
+            "name": "receipt",
+            "type": "tuple",
+            "internalType": "struct Receipt",
+            "components": [
+              {
+                "name": "lane",
+                "type": "uint16",
+                "internalType": "uint16"
+              },
+              {
+                "name": "term",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "firstSequence",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "count",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "root",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              },
+              {
+                "name": "includeBy",
+                "type": "uint64",
+                "internalType": "uint64"
+              }
+            ]
+          },
+          {
+            "name": "signature",
+            "type": "bytes",
+            "internalType": "bytes"
+          },
+          {
+            "name": "entryHash",
+            "type": "bytes32",
+            "internalType": "bytes32"
+          },
+          {
+            "name": "path",
+            "type": "bytes32[]",
+            "internalType": "bytes32[]"
+          }
+        ]
+      },
+      {
+        "name": "header",
+        "type": "tuple",
+        "internalType": "struct BatchHeader",
+        "components": [
+          {
+            "name": "lane",
+            "type": "uint16",
+            "internalType": "uint16"
+          },
+          {
+            "name": "term",
+            "type": "uint32",
+            "internalType": "uint32"
+          },
+          {
+            "name": "number",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "parentHash",
+            "type": "bytes32",
+            "internalType": "bytes32"
+          },
+          {
+            "name": "firstSequence",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "count",
+            "type": "uint32",
+            "internalType": "uint32"
+          },
+          {
+            "name": "bundlesRoot",
+            "type": "bytes32",
+            "internalType": "bytes32"
+          },
+          {
+            "name": "inboxCount",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "timestamp",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "dataHash",
+            "type": "bytes32",
+            "internalType": "bytes32"
+          }
+        ]
+      },
+      {
+        "name": "entryHash",
+        "type": "bytes32",
+        "internalType": "bytes32"
+      },
+      {
+        "name": "path",
+        "type": "bytes32[]",
+        "internalType": "bytes32[]"
+      }
+    ],
+    "outputs": [],
+    "stateMutability": "nonpayable"
+  },
+  {
+    "type": "function",
+    "name": "proveUnanswered",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "term_",
+        "type": "uint32",
+        "internalType": "uint32"
+      },
+      {
+        "name": "sequence",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ],
+    "outputs": [],
+    "stateMutability": "nonpayable"
+  },
+  {
+    "type": "function",
     "name": "receiptSigner",
     "inputs": [
       {
@@ -442,6 +1911,259 @@ export const settlementAbi = [
   },
   {
     "type": "function",
+    "name": "redeem",
+    "inputs": [
+      {
+        "name": "entry",
+        "type": "tuple",
+        "internalType": "struct Opening",
+        "components": [
+          {
+            "name": "header",
+            "type": "tuple",
+            "internalType": "struct BatchHeader",
+            "components": [
+              {
+                "name": "lane",
+                "type": "uint16",
+                "internalType": "uint16"
+              },
+              {
+                "name": "term",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "number",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "parentHash",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              },
+              {
+                "name": "firstSequence",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "count",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "bundlesRoot",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              },
+              {
+                "name": "inboxCount",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "timestamp",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "dataHash",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              }
+            ]
+          },
+          {
+            "name": "index",
+            "type": "uint32",
+            "internalType": "uint32"
+          },
+          {
+            "name": "void",
+            "type": "uint8",
+            "internalType": "uint8"
+          },
+          {
+            "name": "previous",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "bundle",
+            "type": "tuple",
+            "internalType": "struct BundleFields",
+            "components": [
+              {
+                "name": "sender",
+                "type": "address",
+                "internalType": "address"
+              },
+              {
+                "name": "lane",
+                "type": "uint16",
+                "internalType": "uint16"
+              },
+              {
+                "name": "nonce",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "expiry",
+                "type": "uint64",
+                "internalType": "uint64"
+              },
+              {
+                "name": "postage",
+                "type": "uint128",
+                "internalType": "uint128"
+              },
+              {
+                "name": "count",
+                "type": "uint32",
+                "internalType": "uint32"
+              },
+              {
+                "name": "messagesRoot",
+                "type": "bytes32",
+                "internalType": "bytes32"
+              },
+              {
+                "name": "signature",
+                "type": "bytes",
+                "internalType": "bytes"
+              }
+            ]
+          },
+          {
+            "name": "path",
+            "type": "bytes32[]",
+            "internalType": "bytes32[]"
+          }
+        ]
+      }
+    ],
+    "outputs": [],
+    "stateMutability": "nonpayable"
+  },
+  {
+    "type": "function",
+    "name": "register",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "poster_",
+        "type": "address",
+        "internalType": "address"
+      },
+      {
+        "name": "signer",
+        "type": "address",
+        "internalType": "address"
+      },
+      {
+        "name": "registration",
+        "type": "bytes",
+        "internalType": "bytes"
+      }
+    ],
+    "outputs": [],
+    "stateMutability": "payable"
+  },
+  {
+    "type": "function",
+    "name": "requestExit",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      }
+    ],
+    "outputs": [],
+    "stateMutability": "nonpayable"
+  },
+  {
+    "type": "function",
+    "name": "requestWithdrawal",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "amount",
+        "type": "uint128",
+        "internalType": "uint128"
+      }
+    ],
+    "outputs": [],
+    "stateMutability": "nonpayable"
+  },
+  {
+    "type": "function",
+    "name": "signerRetiredAt",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "operator",
+        "type": "address",
+        "internalType": "address"
+      },
+      {
+        "name": "signer",
+        "type": "address",
+        "internalType": "address"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "takeOver",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      }
+    ],
+    "outputs": [],
+    "stateMutability": "nonpayable"
+  },
+  {
+    "type": "function",
+    "name": "takeoverDelay",
+    "inputs": [],
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
     "name": "term",
     "inputs": [
       {
@@ -458,6 +2180,94 @@ export const settlementAbi = [
       }
     ],
     "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "termOf",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "term_",
+        "type": "uint32",
+        "internalType": "uint32"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "operator_",
+        "type": "address",
+        "internalType": "address"
+      },
+      {
+        "name": "firstSequence",
+        "type": "uint64",
+        "internalType": "uint64"
+      },
+      {
+        "name": "endBlock",
+        "type": "uint64",
+        "internalType": "uint64"
+      },
+      {
+        "name": "endSequence",
+        "type": "uint64",
+        "internalType": "uint64"
+      },
+      {
+        "name": "unanswered",
+        "type": "uint24",
+        "internalType": "uint24"
+      },
+      {
+        "name": "slashed",
+        "type": "bool",
+        "internalType": "bool"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "withdrawBond",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      }
+    ],
+    "outputs": [],
+    "stateMutability": "nonpayable"
+  },
+  {
+    "type": "function",
+    "name": "withdrawDelay",
+    "inputs": [],
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "withdrawPostage",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      }
+    ],
+    "outputs": [],
+    "stateMutability": "nonpayable"
   },
   {
     "type": "event",
@@ -543,8 +2353,645 @@ export const settlementAbi = [
     "anonymous": false
   },
   {
+    "type": "event",
+    "name": "BondTaken",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "indexed": true,
+        "internalType": "uint16"
+      },
+      {
+        "name": "term",
+        "type": "uint32",
+        "indexed": true,
+        "internalType": "uint32"
+      },
+      {
+        "name": "operator",
+        "type": "address",
+        "indexed": true,
+        "internalType": "address"
+      },
+      {
+        "name": "taken",
+        "type": "uint256",
+        "indexed": false,
+        "internalType": "uint256"
+      },
+      {
+        "name": "reward",
+        "type": "uint256",
+        "indexed": false,
+        "internalType": "uint256"
+      },
+      {
+        "name": "reporter",
+        "type": "address",
+        "indexed": false,
+        "internalType": "address"
+      }
+    ],
+    "anonymous": false
+  },
+  {
+    "type": "event",
+    "name": "BundleForced",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "indexed": true,
+        "internalType": "uint16"
+      },
+      {
+        "name": "index",
+        "type": "uint64",
+        "indexed": true,
+        "internalType": "uint64"
+      },
+      {
+        "name": "sender",
+        "type": "address",
+        "indexed": true,
+        "internalType": "address"
+      },
+      {
+        "name": "bundleHash",
+        "type": "bytes32",
+        "indexed": false,
+        "internalType": "bytes32"
+      },
+      {
+        "name": "deadline",
+        "type": "uint64",
+        "indexed": false,
+        "internalType": "uint64"
+      },
+      {
+        "name": "framed",
+        "type": "bytes",
+        "indexed": false,
+        "internalType": "bytes"
+      }
+    ],
+    "anonymous": false
+  },
+  {
+    "type": "event",
+    "name": "EntryDemanded",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "indexed": true,
+        "internalType": "uint16"
+      },
+      {
+        "name": "term",
+        "type": "uint32",
+        "indexed": true,
+        "internalType": "uint32"
+      },
+      {
+        "name": "sequence",
+        "type": "uint64",
+        "indexed": true,
+        "internalType": "uint64"
+      },
+      {
+        "name": "demander",
+        "type": "address",
+        "indexed": false,
+        "internalType": "address"
+      },
+      {
+        "name": "deadline",
+        "type": "uint64",
+        "indexed": false,
+        "internalType": "uint64"
+      },
+      {
+        "name": "fee",
+        "type": "uint256",
+        "indexed": false,
+        "internalType": "uint256"
+      }
+    ],
+    "anonymous": false
+  },
+  {
+    "type": "event",
+    "name": "EntryOpened",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "indexed": true,
+        "internalType": "uint16"
+      },
+      {
+        "name": "term",
+        "type": "uint32",
+        "indexed": true,
+        "internalType": "uint32"
+      },
+      {
+        "name": "sequence",
+        "type": "uint64",
+        "indexed": true,
+        "internalType": "uint64"
+      },
+      {
+        "name": "void",
+        "type": "uint8",
+        "indexed": false,
+        "internalType": "uint8"
+      },
+      {
+        "name": "previous",
+        "type": "uint64",
+        "indexed": false,
+        "internalType": "uint64"
+      },
+      {
+        "name": "bundle",
+        "type": "tuple",
+        "indexed": false,
+        "internalType": "struct BundleFields",
+        "components": [
+          {
+            "name": "sender",
+            "type": "address",
+            "internalType": "address"
+          },
+          {
+            "name": "lane",
+            "type": "uint16",
+            "internalType": "uint16"
+          },
+          {
+            "name": "nonce",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "expiry",
+            "type": "uint64",
+            "internalType": "uint64"
+          },
+          {
+            "name": "postage",
+            "type": "uint128",
+            "internalType": "uint128"
+          },
+          {
+            "name": "count",
+            "type": "uint32",
+            "internalType": "uint32"
+          },
+          {
+            "name": "messagesRoot",
+            "type": "bytes32",
+            "internalType": "bytes32"
+          },
+          {
+            "name": "signature",
+            "type": "bytes",
+            "internalType": "bytes"
+          }
+        ]
+      }
+    ],
+    "anonymous": false
+  },
+  {
+    "type": "event",
+    "name": "OffenceProven",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "indexed": true,
+        "internalType": "uint16"
+      },
+      {
+        "name": "term",
+        "type": "uint32",
+        "indexed": true,
+        "internalType": "uint32"
+      },
+      {
+        "name": "offence",
+        "type": "uint8",
+        "indexed": true,
+        "internalType": "enum IEvidence.Offence"
+      },
+      {
+        "name": "sequence",
+        "type": "uint64",
+        "indexed": false,
+        "internalType": "uint64"
+      },
+      {
+        "name": "reporter",
+        "type": "address",
+        "indexed": false,
+        "internalType": "address"
+      }
+    ],
+    "anonymous": false
+  },
+  {
+    "type": "event",
+    "name": "OperatorChanged",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "indexed": true,
+        "internalType": "uint16"
+      },
+      {
+        "name": "operator",
+        "type": "address",
+        "indexed": true,
+        "internalType": "address"
+      },
+      {
+        "name": "poster",
+        "type": "address",
+        "indexed": false,
+        "internalType": "address"
+      },
+      {
+        "name": "bond",
+        "type": "uint256",
+        "indexed": false,
+        "internalType": "uint256"
+      },
+      {
+        "name": "exitRequestedAt",
+        "type": "uint64",
+        "indexed": false,
+        "internalType": "uint64"
+      }
+    ],
+    "anonymous": false
+  },
+  {
+    "type": "event",
+    "name": "PaidOut",
+    "inputs": [
+      {
+        "name": "account",
+        "type": "address",
+        "indexed": true,
+        "internalType": "address"
+      },
+      {
+        "name": "amount",
+        "type": "uint256",
+        "indexed": false,
+        "internalType": "uint256"
+      }
+    ],
+    "anonymous": false
+  },
+  {
+    "type": "event",
+    "name": "PostageDeposited",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "indexed": true,
+        "internalType": "uint16"
+      },
+      {
+        "name": "sender",
+        "type": "address",
+        "indexed": true,
+        "internalType": "address"
+      },
+      {
+        "name": "amount",
+        "type": "uint256",
+        "indexed": false,
+        "internalType": "uint256"
+      },
+      {
+        "name": "deposit",
+        "type": "uint256",
+        "indexed": false,
+        "internalType": "uint256"
+      }
+    ],
+    "anonymous": false
+  },
+  {
+    "type": "event",
+    "name": "PostageRedeemed",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "indexed": true,
+        "internalType": "uint16"
+      },
+      {
+        "name": "sender",
+        "type": "address",
+        "indexed": true,
+        "internalType": "address"
+      },
+      {
+        "name": "operator",
+        "type": "address",
+        "indexed": true,
+        "internalType": "address"
+      },
+      {
+        "name": "amount",
+        "type": "uint256",
+        "indexed": false,
+        "internalType": "uint256"
+      },
+      {
+        "name": "redeemed",
+        "type": "uint256",
+        "indexed": false,
+        "internalType": "uint256"
+      }
+    ],
+    "anonymous": false
+  },
+  {
+    "type": "event",
+    "name": "PostageWithdrawn",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "indexed": true,
+        "internalType": "uint16"
+      },
+      {
+        "name": "sender",
+        "type": "address",
+        "indexed": true,
+        "internalType": "address"
+      },
+      {
+        "name": "amount",
+        "type": "uint256",
+        "indexed": false,
+        "internalType": "uint256"
+      },
+      {
+        "name": "deposit",
+        "type": "uint256",
+        "indexed": false,
+        "internalType": "uint256"
+      }
+    ],
+    "anonymous": false
+  },
+  {
+    "type": "event",
+    "name": "ReceiptSignerChanged",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "indexed": true,
+        "internalType": "uint16"
+      },
+      {
+        "name": "operator",
+        "type": "address",
+        "indexed": true,
+        "internalType": "address"
+      },
+      {
+        "name": "signer",
+        "type": "address",
+        "indexed": true,
+        "internalType": "address"
+      },
+      {
+        "name": "retired",
+        "type": "address",
+        "indexed": false,
+        "internalType": "address"
+      }
+    ],
+    "anonymous": false
+  },
+  {
+    "type": "event",
+    "name": "TermBegan",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "indexed": true,
+        "internalType": "uint16"
+      },
+      {
+        "name": "term",
+        "type": "uint32",
+        "indexed": true,
+        "internalType": "uint32"
+      },
+      {
+        "name": "operator",
+        "type": "address",
+        "indexed": true,
+        "internalType": "address"
+      },
+      {
+        "name": "firstSequence",
+        "type": "uint64",
+        "indexed": false,
+        "internalType": "uint64"
+      }
+    ],
+    "anonymous": false
+  },
+  {
+    "type": "event",
+    "name": "TermEnded",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "indexed": true,
+        "internalType": "uint16"
+      },
+      {
+        "name": "term",
+        "type": "uint32",
+        "indexed": true,
+        "internalType": "uint32"
+      },
+      {
+        "name": "operator",
+        "type": "address",
+        "indexed": true,
+        "internalType": "address"
+      },
+      {
+        "name": "endBlock",
+        "type": "uint64",
+        "indexed": false,
+        "internalType": "uint64"
+      }
+    ],
+    "anonymous": false
+  },
+  {
+    "type": "event",
+    "name": "WithdrawalRequested",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "indexed": true,
+        "internalType": "uint16"
+      },
+      {
+        "name": "sender",
+        "type": "address",
+        "indexed": true,
+        "internalType": "address"
+      },
+      {
+        "name": "amount",
+        "type": "uint256",
+        "indexed": false,
+        "internalType": "uint256"
+      },
+      {
+        "name": "from",
+        "type": "uint64",
+        "indexed": false,
+        "internalType": "uint64"
+      }
+    ],
+    "anonymous": false
+  },
+  {
+    "type": "error",
+    "name": "AlreadyCharged",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "term",
+        "type": "uint32",
+        "internalType": "uint32"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "AlreadyDemanded",
+    "inputs": [
+      {
+        "name": "sequence",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "AnswerFeeTooSmall",
+    "inputs": [
+      {
+        "name": "min",
+        "type": "uint256",
+        "internalType": "uint256"
+      },
+      {
+        "name": "got",
+        "type": "uint256",
+        "internalType": "uint256"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "BadRegistration",
+    "inputs": [
+      {
+        "name": "signer",
+        "type": "address",
+        "internalType": "address"
+      },
+      {
+        "name": "got",
+        "type": "address",
+        "internalType": "address"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "BadSignature",
+    "inputs": [
+      {
+        "name": "sender",
+        "type": "address",
+        "internalType": "address"
+      },
+      {
+        "name": "got",
+        "type": "address",
+        "internalType": "address"
+      }
+    ]
+  },
+  {
     "type": "error",
     "name": "BatchesOutOfBounds",
+    "inputs": [
+      {
+        "name": "max",
+        "type": "uint256",
+        "internalType": "uint256"
+      },
+      {
+        "name": "got",
+        "type": "uint256",
+        "internalType": "uint256"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "BondTooSmall",
+    "inputs": [
+      {
+        "name": "min",
+        "type": "uint256",
+        "internalType": "uint256"
+      },
+      {
+        "name": "got",
+        "type": "uint256",
+        "internalType": "uint256"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "BundleTooLong",
     "inputs": [
       {
         "name": "max",
@@ -581,23 +3028,282 @@ export const settlementAbi = [
   },
   {
     "type": "error",
-    "name": "NoIncludeDelay",
-    "inputs": []
+    "name": "EntryIsTrue",
+    "inputs": [
+      {
+        "name": "sequence",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ]
   },
   {
     "type": "error",
-    "name": "NoLanes",
-    "inputs": []
+    "name": "ExpiresTooSoon",
+    "inputs": [
+      {
+        "name": "min",
+        "type": "uint256",
+        "internalType": "uint256"
+      },
+      {
+        "name": "got",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ]
   },
   {
     "type": "error",
-    "name": "NoPoster",
-    "inputs": []
+    "name": "FeeTooSmall",
+    "inputs": [
+      {
+        "name": "consumer",
+        "type": "uint256",
+        "internalType": "uint256"
+      },
+      {
+        "name": "burned",
+        "type": "uint256",
+        "internalType": "uint256"
+      },
+      {
+        "name": "got",
+        "type": "uint256",
+        "internalType": "uint256"
+      }
+    ]
   },
   {
     "type": "error",
-    "name": "NoReceiptSigner",
-    "inputs": []
+    "name": "ForcedEntryNotInBatch",
+    "inputs": [
+      {
+        "name": "entry",
+        "type": "uint256",
+        "internalType": "uint256"
+      },
+      {
+        "name": "inboxIndex",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "ForcedEntryOutOfOrder",
+    "inputs": [
+      {
+        "name": "entry",
+        "type": "uint256",
+        "internalType": "uint256"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "ForcedEntryOverdue",
+    "inputs": [
+      {
+        "name": "inboxIndex",
+        "type": "uint64",
+        "internalType": "uint64"
+      },
+      {
+        "name": "deadline",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "LanesOutOfBounds",
+    "inputs": [
+      {
+        "name": "max",
+        "type": "uint256",
+        "internalType": "uint256"
+      },
+      {
+        "name": "got",
+        "type": "uint256",
+        "internalType": "uint256"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "Leaving",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "operator",
+        "type": "address",
+        "internalType": "address"
+      },
+      {
+        "name": "since",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "MalformedBundle",
+    "inputs": [
+      {
+        "name": "offset",
+        "type": "uint256",
+        "internalType": "uint256"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "NoCause",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "operator",
+        "type": "address",
+        "internalType": "address"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "NoOperator",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "NoWithdrawal",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "sender",
+        "type": "address",
+        "internalType": "address"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "NotBroken",
+    "inputs": [
+      {
+        "name": "sequence",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "NotDemanded",
+    "inputs": [
+      {
+        "name": "sequence",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "NotDue",
+    "inputs": [
+      {
+        "name": "sequence",
+        "type": "uint64",
+        "internalType": "uint64"
+      },
+      {
+        "name": "includeBy",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "NotInBatch",
+    "inputs": [
+      {
+        "name": "number",
+        "type": "uint64",
+        "internalType": "uint64"
+      },
+      {
+        "name": "index",
+        "type": "uint32",
+        "internalType": "uint32"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "NotInReceipt",
+    "inputs": [
+      {
+        "name": "sequence",
+        "type": "uint64",
+        "internalType": "uint64"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "NotLeaving",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "operator",
+        "type": "address",
+        "internalType": "address"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "NotOperator",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "got",
+        "type": "address",
+        "internalType": "address"
+      }
+    ]
   },
   {
     "type": "error",
@@ -612,6 +3318,118 @@ export const settlementAbi = [
         "name": "got",
         "type": "address",
         "internalType": "address"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "NotReceiptSigner",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "term",
+        "type": "uint32",
+        "internalType": "uint32"
+      },
+      {
+        "name": "got",
+        "type": "address",
+        "internalType": "address"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "NothingOwed",
+    "inputs": [
+      {
+        "name": "account",
+        "type": "address",
+        "internalType": "address"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "NothingToRedeem",
+    "inputs": []
+  },
+  {
+    "type": "error",
+    "name": "OtherTerm",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "term",
+        "type": "uint32",
+        "internalType": "uint32"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "ParameterTooSmall",
+    "inputs": [
+      {
+        "name": "name",
+        "type": "string",
+        "internalType": "string"
+      },
+      {
+        "name": "min",
+        "type": "uint256",
+        "internalType": "uint256"
+      },
+      {
+        "name": "got",
+        "type": "uint256",
+        "internalType": "uint256"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "PayoutFailed",
+    "inputs": [
+      {
+        "name": "account",
+        "type": "address",
+        "internalType": "address"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "RunsAlready",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "operator",
+        "type": "address",
+        "internalType": "address"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "SameLeaf",
+    "inputs": [
+      {
+        "name": "entryHash",
+        "type": "bytes32",
+        "internalType": "bytes32"
       }
     ]
   },
@@ -659,6 +3477,22 @@ export const settlementAbi = [
   },
   {
     "type": "error",
+    "name": "TooEarly",
+    "inputs": [
+      {
+        "name": "from",
+        "type": "uint64",
+        "internalType": "uint64"
+      },
+      {
+        "name": "got",
+        "type": "uint256",
+        "internalType": "uint256"
+      }
+    ]
+  },
+  {
+    "type": "error",
     "name": "UnknownLane",
     "inputs": [
       {
@@ -670,6 +3504,27 @@ export const settlementAbi = [
         "name": "got",
         "type": "uint16",
         "internalType": "uint16"
+      }
+    ]
+  },
+  {
+    "type": "error",
+    "name": "Withheld",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "internalType": "uint16"
+      },
+      {
+        "name": "term",
+        "type": "uint32",
+        "internalType": "uint32"
+      },
+      {
+        "name": "sequence",
+        "type": "uint64",
+        "internalType": "uint64"
       }
     ]
   },
@@ -788,11 +3643,464 @@ export const settlementAbi = [
         "internalType": "uint32"
       }
     ]
+  },
+  {
+    "type": "error",
+    "name": "ZeroAddress",
+    "inputs": []
   }
 ] as const
 
 export const settlementBytecode =
-  '0x6101003461014c57601f611a4038819003918201601f19168301916001600160401b038311848410176101505780849260809460405283398101031261014c5780519061ffff82169182810361014c576020820151906001600160401b03821680830361014c5761007e606061007760408701610164565b9501610164565b941561013d571561012e576001600160a01b0383161561011f576001600160a01b038416156101105760805260a05260c05260e0526040516118c7908161017982396080518181816101130152818161024c0152818161032401528181610a9301528181610cf90152611519015260a05181610c9d015260c0518181816101400152610367015260e05181610ac70152f35b6366cc4f4d60e11b5f5260045ffd5b63706f906d60e11b5f5260045ffd5b637e3b1c5b60e01b5f5260045ffd5b632f4e428960e11b5f5260045ffd5b5f80fd5b634e487b7160e01b5f52604160045260245ffd5b51906001600160a01b038216820361014c5756fe60806040526004361015610011575f80fd5b5f3560e01c806308395d1114610da3578063180185e414610d1d5780634a55afd114610cc157806382c4302014610c5f57806384b0196e14610b0f5780638e2a742014610a4457806392b1e74214610290578063c2397fa11461020f578063f2db801814610186578063f33c5546146100d65763f698da2514610092575f80fd5b346100d2575f7ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffc3601126100d25760206100ca6115df565b604051908152f35b5f80fd5b346100d25760207ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffc3601126100d25761010d610e1c565b61ffff807f0000000000000000000000000000000000000000000000000000000000000000169116105f1461017e5760207f00000000000000000000000000000000000000000000000000000000000000005b73ffffffffffffffffffffffffffffffffffffffff60405191168152f35b60205f610160565b346100d25760207ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffc3601126100d25761ffff6101c0610e1c565b165f526001602052608060405f20546040519067ffffffffffffffff8116825267ffffffffffffffff8160401c16602083015267ffffffffffffffff81841c16604083015260c01c6060820152f35b346100d25760207ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffc3601126100d257610246610e1c565b61ffff807f0000000000000000000000000000000000000000000000000000000000000000169116105f1461028857602060015b63ffffffff60405191168152f35b60205f61027a565b346100d25760207ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffc3601126100d25760043567ffffffffffffffff81116100d257366023820112156100d257806004013567ffffffffffffffff81116100d2573660246101408302840101116100d2578015808015610a3a575b610a09576109dc5761031e60248301610e70565b61ffff807f000000000000000000000000000000000000000000000000000000000000000016911690808210156109ae575073ffffffffffffffffffffffffffffffffffffffff7f00000000000000000000000000000000000000000000000000000000000000001680330361097f5750805f525f60205260405f20815f52600160205260405f20604051906080820182811067ffffffffffffffff82111761095257604052549267ffffffffffffffff841695868352602083019467ffffffffffffffff8160401c16865267ffffffffffffffff6040850198818360801c168a52606086019260c01c8352165f528460205260405f2054915f5b888110156108b05760246101408202830101604081019461043986610ee1565b908761ffff61044785610e70565b16036108735767ffffffffffffffff80610463818c51166115bf565b16921691820361082e5760208301600163ffffffff61048183610e7f565b16036107ea57506060830135908082036107b85750506080820167ffffffffffffffff6104ad82610ee1565b818d51169182911603610772575060a083019163ffffffff6104ce84610e7f565b16158015610758575b6107125767ffffffffffffffff60e085016104f181610ee1565b828a511692839116036106cb5750506101008401949392919067ffffffffffffffff8f8161051e89610ee1565b915116918291161061068457504267ffffffffffffffff61053e88610ee1565b161161063b575063ffffffff61057361056d67ffffffffffffffff938d856105658e610ee1565b169052610ee1565b93610e7f565b169116019067ffffffffffffffff821161060e5767ffffffffffffffff6105a46001958d8361014096169052610ee1565b168d526105b081610e70565b6105b988610ee1565b90836040519384377f47a0ebcc887c4c152a91f1f34767c3499ca4ce31c4a5543ec19eec79adf16141848420948594a467ffffffffffffffff6105fc8297610ee1565b165f528860205260405f205501610419565b7f4e487b71000000000000000000000000000000000000000000000000000000005f52601160045260245ffd5b67ffffffffffffffff9061064e87610ee1565b907ff4ec8d9d000000000000000000000000000000000000000000000000000000005f526004528142166024521660445260645ffd5b67ffffffffffffffff925061069887610ee1565b917fd9ebe6f4000000000000000000000000000000000000000000000000000000005f526004526024521660445260645ffd5b67ffffffffffffffff93506106df90610ee1565b917f7e366cfb000000000000000000000000000000000000000000000000000000005f526004526024521660445260645ffd5b63ffffffff9061072184610e7f565b907f59b2dc63000000000000000000000000000000000000000000000000000000005f52600452621000006024521660445260645ffd5b506210000063ffffffff61076b85610e7f565b16116104d7565b61078567ffffffffffffffff9392610ee1565b917ff0f82475000000000000000000000000000000000000000000000000000000005f526004526024521660445260645ffd5b827fb89d80bd000000000000000000000000000000000000000000000000000000005f5260045260245260445260645ffd5b826107f963ffffffff92610e7f565b907fe5916ce3000000000000000000000000000000000000000000000000000000005f5260045260016024521660445260645ffd5b5067ffffffffffffffff610844818a51166115bf565b7fbdbb1332000000000000000000000000000000000000000000000000000000005f521660045260245260445ffd5b61ffff8861088085610e70565b907fd8cdb7aa000000000000000000000000000000000000000000000000000000005f526004521660245260445ffd5b8588848c885f52600160205277ffffffffffffffffffffffffffffffffffffffffffffffff67ffffffffffffffff60405f209551167fffffffffffffffff0000000000000000000000000000000000000000000000008077ffffffffffffffff000000000000000000000000000000006fffffffffffffffff00000000000000008954985160401b16955160801b16955160c01b169516171617171790555f80f35b7f4e487b71000000000000000000000000000000000000000000000000000000005f52604160045260245ffd5b7f4667193e000000000000000000000000000000000000000000000000000000005f526004523360245260445ffd5b7fb19b9d31000000000000000000000000000000000000000000000000000000005f5260045260245260445ffd5b7f4e487b71000000000000000000000000000000000000000000000000000000005f52603260045260245ffd5b507fc5f4140f000000000000000000000000000000000000000000000000000000005f5260ff60045260245260445ffd5b5060ff821161030a565b346100d25760407ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffc3601126100d257610a7b610e1c565b6024359063ffffffff82168092036100d25761ffff807f0000000000000000000000000000000000000000000000000000000000000000169116109081610b04575b501561017e5760207f000000000000000000000000000000000000000000000000000000000000000073ffffffffffffffffffffffffffffffffffffffff60405191168152f35b600191501481610abd565b346100d2575f7ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffc3601126100d257610c03604051610b4e60408261157e565b600881527f5365616c706f73740000000000000000000000000000000000000000000000006020820152604051610b8660408261157e565b600181527f310000000000000000000000000000000000000000000000000000000000000060208201526020610c1160405192610bc3838561157e565b5f84525f3681376040519586957f0f00000000000000000000000000000000000000000000000000000000000000875260e08588015260e0870190610e2d565b908582036040870152610e2d565b4660608501523060808501525f60a085015283810360c08501528180845192838152019301915f5b828110610c4857505050500390f35b835185528695509381019392810192600101610c39565b346100d2575f7ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffc3601126100d257602060405167ffffffffffffffff7f0000000000000000000000000000000000000000000000000000000000000000168152f35b346100d2575f7ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffc3601126100d257602060405161ffff7f0000000000000000000000000000000000000000000000000000000000000000168152f35b346100d25760207ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffc3601126100d25760043567ffffffffffffffff81116100d2576102607ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffc82360301126100d257610d99602091600401610f79565b6040519015158152f35b346100d25760407ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffc3601126100d257610dda610e1c565b6024359067ffffffffffffffff821682036100d25761ffff165f525f60205267ffffffffffffffff60405f2091165f52602052602060405f2054604051908152f35b6004359061ffff821682036100d257565b907fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe0601f602080948051918291828752018686015e5f8582860101520116010190565b3561ffff811681036100d25790565b3563ffffffff811681036100d25790565b9035907fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe1813603018212156100d2570180359067ffffffffffffffff82116100d2576020019181360383136100d257565b3567ffffffffffffffff811681036100d25790565b3560ff811681036100d25790565b3573ffffffffffffffffffffffffffffffffffffffff811681036100d25790565b9035907fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe1813603018212156100d2570180359067ffffffffffffffff82116100d257602001918160051b360383136100d257565b60808101357fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff01823603018112156100d25761ffff908201610120830190610fbf82610e70565b9060a0810192610fce84610e7f565b92602083019086610fde83610e70565b911696168614801590611513575b61149357602087019362010000611003868a610e90565b90501161145e5763ffffffff1691611000831180156114d8575b61145e5760a088019660ff61103189610ef6565b16158015906114ab575b61149e575f525f60205260405f2067ffffffffffffffff61105f6101608b01610ee1565b165f5260205261014060405f2054918160405191823720036114935761108d61108784610f04565b91610e70565b61109960408501610ee1565b956110a660608601610ee1565b60808601356fffffffffffffffffffffffffffffffff81168091036100d25767ffffffffffffffff6110dc63ffffffff94610e7f565b928160c08a01359b61ffff6040519873ffffffffffffffffffffffffffffffffffffffff60208b019b7fbccfb0bfbcdfe41386a250d1893eadd636342605410720506051dbe28f2e336d8d521660408b01521660608901521660808701521660a085015260c08401521660e08201528561010082015261010081526111636101208261157e565b5190209361116f6115df565b60405160208101917f190100000000000000000000000000000000000000000000000000000000000083526022820152866042820152604281526111b460628261157e565b5190209373ffffffffffffffffffffffffffffffffffffffff6111e560e08601966111df8888610e90565b916116ce565b16801590811561146a575b5061145e575f88604161125661120860209584610e90565b92908360405194859289840197898952356021850152848401378101868382015203017fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe0810183528261157e565b604051918291518091835e8101838152039060025afa1561144a5763ffffffff6112a1925f519061128960408b01610e7f565b9161129760608c018c610f25565b949093169061178a565b156114555760209261133a60556112c25f956112bc86610f04565b95610e90565b806040959295519586937fffffffffffffffffffffffffffffffffffffffff0000000000000000000000008b8601998b8b5260601b1660218601526035850152848401378101868382015203017fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe0810183528261157e565b604051918291518091835e8101838152039060025afa1561144a575f602091611364825191610ef6565b9061137160c08601610ee1565b907fffffffffffffffff000000000000000000000000000000000000000000000000604051927fff000000000000000000000000000000000000000000000000000000000000008785019587875260f81b16602185015260c01b166022830152602a820152602a81526113e5604a8261157e565b604051918291518091835e8101838152039060025afa1561144a57611447906101e05f519161141660e08201610e7f565b6114236101c08301610e7f565b9363ffffffff80611438610100860186610f25565b9690950135961692169061178a565b90565b6040513d5f823e3d90fd5b50505050505f90565b50505050505050505f90565b905073ffffffffffffffffffffffffffffffffffffffff61148a86610f04565b1614155f6111f0565b505050505050505f90565b5050505050505050505f90565b506114b860608601610ee1565b67ffffffffffffffff806114cf6102208d01610ee1565b1691161061103b565b506114e560408501610ee1565b8367ffffffffffffffff0367ffffffffffffffff811161060e5767ffffffffffffffff80911691161161101d565b5061ffff7f000000000000000000000000000000000000000000000000000000000000000016801561155157873560f01c0661ffff16861415610fec565b7f4e487b71000000000000000000000000000000000000000000000000000000005f52601260045260245ffd5b90601f7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe0910116810190811067ffffffffffffffff82111761095257604052565b67ffffffffffffffff60019116019067ffffffffffffffff821161060e57565b6040516115ed60408261157e565b600881527f5365616c706f7374000000000000000000000000000000000000000000000000602090910152604080517f97b166581ac31024f9d558a04a4d761922152991614dedaff571ab63f50f757191611648908261157e565b6001815260208101907f310000000000000000000000000000000000000000000000000000000000000082525190206040519060208201927f8b73c3c69bb8fe3d512ecc4cf759cc79239f7b179b0ffacaa9a75d522b39400f8452604083015260608201524660808201523060a082015260a081526116c860c08261157e565b51902090565b91906041820361177357816040116100d25760208101359282604010156109dc57604082013560f81c927f7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a08511801561175c575b611455576020116100d2576020935f936080933590604051938452868401526040830152606082015282805260015afa1561144a575f5190565b50601b84141580156117225750601c841415611722565b5050505f90565b91908110156109dc5760051b0190565b929194939480821015611896577fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff810190811161060e57929490915f915b8083106117e557505050501591826117df57505090565b14919050565b90929584929415611493576001878116036118225761181160019161180b87858861177a565b356118a0565b965b811c92811c94019192906117c8565b939482879892949397145f146118775760019796975b15611850575b5f9660011c9760011c96979697611838565b600187161561183e579493611871600191989394929861180b87858861177a565b96611813565b949361187160019161188f87878798969c9b9761177a565b35906118a0565b5050505050505f90565b60415f9160209360405191600183536001830152602182015260025afa156100d2575f519056' as const
+  '0x6102006040523461077e576166fe8038038061001a816107a2565b928339810190808203610180811261077e5781516001600160401b03811161077e57820183601f8201121561077e578051936001600160401b038511610624578460051b9160208061006d8186016107a2565b80988152019382010191821161077e57602001915b8183106107825750505061016090601f19011261077e576040519061016082016001600160401b03811183821017610624576040526100c3602082016107c7565b82526100d1604082016107c7565b90602083019182526100e5606082016107c7565b90604084019182526100f9608082016107c7565b916060850192835261010d60a083016107c7565b6080860190815261012060c084016107c7565b60a0870190815261013360e085016107c7565b9160c0880192835261014861010086016107c7565b9560e0890196875261015d61012087016107db565b976101008a019889526101886101606101796101408a016107db565b986101208d01998a52016107db565b9961014081019a8b528b5180158015610773575b61075b5761ffff1660805280516102e3926102a992610298926001600160401b03166101f66101cb60406107a2565b600f81526e6d6178496e636c75646544656c617960881b60208201526001600160401b039290610824565b1660a05281516001600160401b031661023961021260406107a2565b600b81526a616e7377657244656c617960a81b60208201526001600160401b039290610824565b1660c05289516001600160401b031661027f61025560406107a2565b600e81526d65766964656e636557696e646f7760901b60208201526001600160401b039290610824565b1660e0525190516001600160401b039081169116610817565b96516001600160401b031687610817565b91516001600160401b03166102be60406107a2565b60098152686578697444656c617960b81b60208201526001600160401b03939061087d565b166101005246617a690361074f576103376001915b516001600160401b031661030c60406107a2565b600d81526c74616b656f76657244656c617960981b60208201526001600160401b039384169061087d565b1661012052516001600160401b031661037a61035360406107a2565b600b81526a666f7263656444656c617960a81b60208201526001600160401b039290610824565b1661014052516001600160401b0316610160526001810190811061061057915161046192906103df906001600160401b03166103b660406107a2565b600d81526c776974686472617744656c617960981b60208201526001600160401b03939061087d565b166101805280516001600160801b031661041f6103fc60406107a2565b600781526670656e616c747960c81b60208201526001600160801b039290610824565b166101c0525191516001600160801b03928316921661043e60406107a2565b60078152661b5a5b909bdb9960ca1b60208201526001600160801b03939061087d565b166101a052516001600160801b03166101e0525f5b81519061ffff811691821015610647576001600160a01b0361049883856107ef565b511615610638576001600160a01b036104b183856107ef565b515f84815260026020908152604080832080546001600160c81b031916600160a01b17905560019091529081902054815160a08101969490931693911c6001600160401b03908116908611838710176106245760409586528383525f60208085018281528886018381526060870184815260808801958652868552600784528a852060018087529085528b8620985193519251915160a09390931b600160a01b600160e01b03166001600160a01b03949094169390931760e09190911b62ffffff60e01b161790151560f81b7fff0000000000000000000000000000000000000000000000000000000000000016178655925194830180546001600160401b0319166001600160401b0396871617905583825282815290879020548751971c909316865261ffff9590927fb650d102d779c0ccd260a5ebbde01b53dbca623d2ba3ba8188dfb63203e774c491a41661ffff811461061057600101610476565b634e487b7160e01b5f52601160045260245ffd5b634e487b7160e01b5f52604160045260245ffd5b63d92e233d60e01b5f5260045ffd5b604051615e2890816108d6823960805181818161287f0152818161365f015281816145910152614b74015260a05181818161225001528181612ff5015261494e015260c05181818161036f01528181610b41015261230a015260e051818181612841015261497e0152610100518181816105eb01526132b10152610120518181816122c70152612bed0152610140518181816119620152613a46015261016051818181611af001526139490152610180518181816132630152613ed401526101a05181818161220d015281816128fb015261349b01526101c051818181612b5f01528181612e49015281816135ad01526147a101526101e051818181612f35015261489e0152f35b610337611c20916102f8565b63d064830360e01b5f5261ffff60045260245260445ffd5b5061ffff811161019c565b5f80fd5b82516001600160a01b038116810361077e57815260209283019201610082565b6040519190601f01601f191682016001600160401b0381118382101761062457604052565b51906001600160401b038216820361077e57565b51906001600160801b038216820361077e57565b80518210156108035760209160051b010190565b634e487b7160e01b5f52603260045260245ffd5b9190820180921161061057565b60018210610830575090565b60849060206040519384926379f8e0dd60e01b8452606060048501528051928391826064870152018585015e5f838301850152600160248401526044830152601f01601f19168101030190fd5b81831061088957505090565b6040516379f8e0dd60e01b8152606060048201528151606482018190529093608493859383906020018587015e5f84840186015260248401526044830152601f01601f19168101030190fdfe60e0806040526004361015610012575f80fd5b5f3560e01c9081630288a39c14613eb7575080630802e78f1461361f57806308395d11146135d15780630edd2ffc1461358e5780631800a288146133f6578063180185e4146133b75780631922ff39146132d557806328388630146132925780632c16448314613186578063306a063f1461303b57806330a8599314612f5957806337c604d514612f165780633bd4307f14612ce05780633ce372ef14612c6b57806347de220a146128a35780634a55afd1146128655780634b12a551146128225780634d169dce146127f0578063502064f914612747578063534cff1a14612718578063578189e914612401578063578f8827146123cb57806359c328e61461232e57806362c25574146122eb57806364b574e7146122a8578063726e29d71461227457806382c4302014612231578063831518b7146121ee57806384b0196e146121385780638e2a7420146120c857806390024a1814611db3578063974949fe14611c42578063a2cc356914611c1f578063a41ca09214611b7a578063ac2b3a1a14611b14578063acee76bf14611ad1578063b8ddff7814611a4d578063bd12b4b514611a33578063c2397fa1146119f7578063cc5d7c9a14611986578063d871e38f14611943578063d9ff469214610e88578063db3cbfd714610c9a578063df18e04714610c62578063df2f006514610bd2578063df6c08d914610a0c578063ee413eb114610771578063f2db801814610709578063f33c5546146106a4578063f698da2514610682578063f6cf739e1461058d578063f84dd9c3146104e15763f8bc4c8314610263575f80fd5b61026c36613fce565b9061027782826152fd565b610280826141c7565b91602081019061ffff610292836141e9565b941693845f52600260205263ffffffff8060405f205460a01c16911614806104ae575b15801561048f575b8015610465575b61043757506102d2906141e9565b916102db614a82565b341061041957805f52600960205260405f2063ffffffff84165f5260205260405f206001600160401b0383165f5260205260405f20916001600160401b03835460a01c166103fd5782546001600160a01b031916331783557f01d9ba104334873e9ee2b99b74c6cc17d23c77ff591a290cd8e71a0bad1d73049060609063ffffffff906001600160401b03906103be6103967f00000000000000000000000000000000000000000000000000000000000000004385166140ea565b885467ffffffffffffffff60a01b191660a09190911b67ffffffffffffffff60a01b16178855565b86549660ff60f01b1988168155600134910155816bff00ffffffffffffffffffff60405198338a5260a01c1616602088015234604088015216951693a4005b6001600160401b039063e862488360e01b5f521660045260245ffd5b610421614a82565b630a96a11760e41b5f526004523460245260445ffd5b826001600160401b0361044d60a0829401614258565b916328df615560e01b5f52166004521660245260445ffd5b50835f5260016020526001600160401b0360405f205460401c166001600160401b038416106102c4565b5061049c60a08201614258565b6001600160401b0343911610156102bd565b50835f52600760205260405f2063ffffffff6104c9846141e9565b165f526020526104db60405f20615511565b156102b5565b6040366003190112610589576104f5613f25565b6104fd613f8c565b61ffff821691825f52600660205260405f2060018060a01b0383165f5260205260405f2060018060a01b03600182015416156105665761056493506001600160801b0361054f81341682845416614181565b166001600160801b0319825416179055614d8d565b005b631b5fd64360e31b5f90815260048590526001600160a01b038416602452604490fd5b5f80fd5b34610589576020366003190112610589576105a6613f25565b61ffff81165f818152600660209081526040808320338452909152902080549291608084901c6001600160401b031690811561066c57506106106001600160401b03917f0000000000000000000000000000000000000000000000000000000000000000906140ea565b1692834310610655576105649350335f52600360205261063e6001600160801b0360405f20921682546140b2565b905580546001600160c01b03191690553390614d8d565b8363839aae0b60e01b5f526004524360245260445ffd5b6318d8b7d360e31b5f526004523360245260445ffd5b34610589575f36600319011261058957602061069c614ad5565b604051908152f35b34610589576020366003190112610589576106bd613f25565b6001600160a01b036106ce82614a36565b166106ea575060205f5b6040516001600160a01b039091168152f35b61ffff165f526002602052602060018060a01b0360405f2054166106d8565b346105895760203660031901126105895761ffff610725613f25565b165f526001602052608060405f2054604051906001600160401b03811682526001600160401b038160401c1660208301526001600160401b0381841c16604083015260c01c6060820152f35b346105895761077f3661407e565b6107a761078e60808301614258565b63ffffffff6107a061014085016141e9565b16906140ea565b9061ffff6107b4826141c7565b165f52600960205260405f2090602081019163ffffffff6107d4846141e9565b165f5260205260405f206001600160401b0384165f5260205260405f2080546001600160401b038160a01c1680159081156109fd575b81156109f3575b506109d7575f91600191610824856156f3565b5060ff60e01b191660e083901b17815501805433835260036020526040832080549091610850916140b2565b90555561086561085f826141c7565b926141e9565b92610873610160830161428c565b916001600160401b0361089861088c6101808401614258565b926101a08101906141a1565b9160ff6040519516855216602084015260606040840152803560018060a01b038116809103610589576060840152602081013561ffff81168091036105895760808401526001600160401b036108f060408301613f78565b1660a08401526001600160401b0361090a60608301613f78565b1660c084015260808101356001600160801b0381168091036105895760e084015260a081013563ffffffff81168091036105895761010084015260c081013561012084015260e0810135601e19823603018112156105895701916020833593016001600160401b038411610589578336038113610589576109d2829161ffff63ffffffff6001600160401b037f60712dad41376ff80a93e7bbc383c0513d06945ed38294e8c63d37739e61fd1497610100610140880152169916971695610160840191614161565b0390a4005b6001600160401b0385634a9ddb8b60e01b5f521660045260245ffd5b9050431186610811565b905060ff8260e01c169061080a565b366003190161016081126105895761014013610589576101443563ffffffff8116809103610589576004359061ffff82169182810361058957825f525f60205260405f206044356001600160401b0381169182820361058957825f5260205260405f205461014060405181600482372014801590610bb6575b610b9d5750505060243563ffffffff81169182820361058957610ab09150610aab614242565b6140ea565b91610ab9614a82565b341061041957805f52600960205260405f20825f5260205260405f206001600160401b0384165f5260205260405f20926001600160401b03845460a01c166103fd5783546001600160a01b031916331784557f01d9ba104334873e9ee2b99b74c6cc17d23c77ff591a290cd8e71a0bad1d7304906060906001600160401b0390610b686103967f00000000000000000000000000000000000000000000000000000000000000004385166140ea565b600160f01b60ff60f01b198854161796878155600134910155816040519733895260a01c1660208801523460408801521694a4005b90915050637d5db67d60e11b5f5260045260245260445ffd5b5060a43563ffffffff8116908181036105895750841015610a85565b3461058957604036600319011261058957610beb613f25565b61ffff610bf6613f8c565b91165f52600660205260405f209060018060a01b03165f52602052608060405f2080549060018060a01b0360018201541690600260018060a01b0391015416906001600160401b03604051936001600160801b0381168552851c16602084015260408301526060820152f35b34610589576020366003190112610589576001600160a01b03610c83613fb8565b165f526003602052602060405f2054604051908152f35b34610589576040366003190112610589576004356001600160401b03811161058957806004016101e06003198336030112610589576024356001600160401b03811161058957610cee90369060040161402a565b9190610cf9826156f3565b610d1a610d0860848701614258565b63ffffffff6107a061014489016141e9565b935f9281610df4575050610d3091508383615a3f565b15610dd8576024610d43610d4a926141c7565b93016141e9565b9161ffff811690815f52600760205260405f2063ffffffff85165f5260205260405f205460f81c610dbb5763ffffffff84610d975f516020615e085f395f51905f52936002973391615bb1565b604080516001600160401b03909616865233602087015291169390819081016109d2565b63ffffffff848363fb2346d960e01b5f526004521660245260445ffd5b6001600160401b03826310d512a160e11b5f521660045260245ffd5b60018214610e05575b505050610d30565b90919250610e1b610e168383614ab9565b6156f3565b50610e2e610e298383614ab9565b6141c7565b61ffff80610e3b876141c7565b16911603610e6157610e599291610e5191614ab9565b9084846158aa565b848080610dfd565b610e2961ffff92610e7192614ab9565b631052d46560e01b5f52166004525f60245260445ffd5b34610589576040366003190112610589576001600160401b036004351161058957366023600435011215610589576001600160401b036004356004013511610589573660246101406004356004013502600435010111610589576024356001600160401b03811161058957610f0190369060040161402a565b6004356004013515808015611933575b6119155761190157610f276024600435016141c7565b610f3081614b6e565b61ffff81165f52600260205260405f20604051608052610f51608051614125565b5460018060a01b0381166080515263ffffffff8160a01c166020608051015260ff8160c01c16151590816040608051015260c81c60606080510152806118cb575b6118b457608051516001600160a01b03163381900361189e575061ffff81165f525f60205260405f209061ffff81165f5260016020526001600160401b0360405f2060405160a052610fe560a051614125565b54818116908160a05152828160401c16602060a0510152828160801c16604060a051015260c01c606060a0510152165f528160205260405f2054925f60c0525f905f945b60043560040135861015611741576024610140870260043501019360c051915b8360c051108061171d575b156110855760c0515f191461107157600160c0510160c052611049565b634e487b7160e01b5f52601160045260245ffd5b9796939094976001600160401b036110b2816110a38660c0516140bf565b1682606060a0510151166140ea565b16606060a051015263ffffffff6020608051015116906110d460408b01614258565b9161ffff881661ffff6110e68d6141c7565b16036116f7576001600160401b036111028160a05151166140cc565b166001600160401b038416036116c85760208b018163ffffffff611125836141e9565b160361169557505060608a0135908082036116735750506001600160401b0361115060808b01614258565b81602060a0510151169182911603611641575063ffffffff61117460a08b016141e9565b16158015611624575b6115eb576001600160401b0361119560e08b01614258565b81606060a05101511691829116036115b957506001600160401b036111bd6101008b01614258565b81604060a05101511691829116106115865750426001600160401b036111e66101008c01614258565b1611611551575066ffffffffffffff6060608099989951015116915f9261122d61121260e08b01614258565b6001600160401b036112268560c0516140bf565b169061426c565b825b60c051841061131f5750505050600191611248916140b2565b926001600160401b0361125d60408901614258565b1660a051526001600160401b0361128a61127960808a01614258565b63ffffffff6107a060a08c016141e9565b16602060a05101526001600160401b036112a76101008901614258565b16604060a05101526101406112bb886141c7565b6112c760408a01614258565b60405191838b84377f47a0ebcc887c4c152a91f1f34767c3499ca4ce31c4a5543ec19eec79adf16141848420948594a46001600160401b0361130c6040839a01614258565b165f528660205260405f20550194611029565b909192948b868884821492831561150b575b5050501580156114f8575b6114e55761134b86888e614a97565b926001600160401b038116906001600160401b0382146110715760018d92019461ffff611377846141c7565b1691825f52600460205260405f206001600160401b0382165f5260205261143260405f209460c06113f6604051976113ae8961410a565b6001600160801b036001825492838c5201546001600160401b03811660208c015260401c1660408a01526113e46040880161428c565b6113f060608901614258565b906151b9565b91611403602087016141e9565b61140f60a083016141e9565b9363ffffffff8061142360808b018b6142ae565b96909501359616921690615060565b156114c5576114bb938f936114876001600160801b039463ffffffff6107a06020610d43608060019d9b60409a895f52600485526001600160401b038c5f2091165f5284525f8f8c8220828155015501614258565b905f526005602052825f2066ffffffffffffff8260081c165f526020528660ff845f2092161b8154179055015116906140b2565b950192919061122f565b6001600160401b03908a632a884bbf60e11b5f526004521660245260445ffd5b8563b321f31560e01b5f5260045260245ffd5b50836001600160401b038416101561133c565b61152393509161151d91602093614a97565b016141e9565b5f1987018781116110715763ffffffff6115458f61151d83948d602093614a97565b1691161186888e611331565b6001600160401b0390816115686101008c01614258565b9163f4ec8d9d60e01b5f52166004528142166024521660445260645ffd5b6001600160401b0380935061159e6101008c01614258565b9263367af9bd60e21b5f52166004526024521660445260645ffd5b6001600160401b038093506115d060e08c01614258565b92637e366cfb60e01b5f52166004526024521660445260645ffd5b63ffffffff906001600160401b0361160560a08c016141e9565b916359b2dc6360e01b5f5216600452621000006024521660445260645ffd5b506210000063ffffffff61163a60a08c016141e9565b161161117d565b6001600160401b0380935061165860808c01614258565b9263f0f8247560e01b5f52166004526024521660445260645ffd5b6001600160401b038363b89d80bd60e01b5f521660045260245260445260645ffd5b63ffffffff916001600160401b036116ad86936141e9565b9263e5916ce360e01b5f52166004526024521660445260645ffd5b6001600160401b0383816116e08160a05151166140cc565b635edd899960e11b5f52166004521660245260445ffd5b61ffff88816117058e6141c7565b91636c66dbd560e11b5f52166004521660245260445ffd5b508763ffffffff61173a6117358c8860c05191614a97565b6141e9565b1614611054565b5060c051036118895761ffff82165f9081526001602090815260409182902060a0518051928101518185015160609092015160c01b6001600160c01b0319166fffffffffffffffff00000000000000009190951b166001600160401b039093169290921767ffffffffffffffff60801b60809390931b92909216919091179190911790558061186a575b50604060c0511080611843575b6117de57005b61ffff165f52600460205260405f206001600160401b0380606060a051015116165f526020526001600160401b03600160405f2001541680431161181e57005b6001600160401b03606060a051015116634593853560e11b5f5260045260245260445ffd5b506001600160401b03606060a05101511666ffffffffffffff6060608051015116116117d8565b335f52600360205261188160405f209182546140b2565b9055816117cb565b63b321f31560e01b5f5260c05160045260245ffd5b6323338c9f60e11b5f526004523360245260445ffd5b61ffff90630113390f60e01b5f521660045260245ffd5b5061ffff81165f52600760205260405f2063ffffffff806020608051015116165f526020526118fc60405f20615511565b610f92565b634e487b7160e01b5f52603260045260245ffd5b63c5f4140f60e01b5f5260ff6004526004356004013560245260445ffd5b5060ff6004356004013511610f11565b34610589575f3660031901126105895760206040516001600160401b037f0000000000000000000000000000000000000000000000000000000000000000168152f35b346105895760603660031901126105895761199f613f25565b6119a7613f8c565b61ffff6119b2613fa2565b92165f52600860205260405f209060018060a01b03165f5260205260405f209060018060a01b03165f5260205260206001600160401b0360405f205416604051908152f35b346105895760203660031901126105895761ffff611a13613f25565b165f526002602052602063ffffffff60405f205460a01c16604051908152f35b34610589575f36600319011261058957602061069c614a82565b3461058957604036600319011261058957611a66613f25565b61ffff611a71613f8c565b91165f52600a60205260405f209060018060a01b03165f52602052608060405f206001600160401b0360018254920154604051926001600160801b0381168452841c60208401526001600160801b0381166040840152831c166060820152f35b34610589575f3660031901126105895760206040516001600160401b037f0000000000000000000000000000000000000000000000000000000000000000168152f35b34610589576040366003190112610589576020611b70611b32613f25565b611b3a613f36565b9060019161ffff8392165f52600560205260405f2066ffffffffffffff8260081c165f5260205260ff60405f205491161c161490565b6040519015158152f35b3461058957606036600319011261058957611b93613f25565b611b9b614017565b61ffff611ba6613f4c565b92165f52600960205263ffffffff60405f2091165f526020526001600160401b0360405f2091165f5260205260a060405f206001815491015460ff60405192600180861b03811684526001600160401b0381861c166020850152818160e01c161515604085015260e81c16151560608301526080820152f35b346105895760203660031901126105895760206106d8611c3d613f25565b614a36565b3461058957606036600319011261058957611c5b613f62565b602435906001600160401b03821161058957816004016101206003198436030112610589576044356001600160401b0381116105895780600401610120600319833603011261058957611cae83856152fd565b611cb881856152fd565b611cc1836141c7565b61ffff80611cce846141c7565b16911614801590611d8a575b611d5b575060e4808501359101358114611d4957506024610d43611cfd926141c7565b9161ffff811690815f52600760205260405f2063ffffffff85165f5260205260405f205460f81c610dbb5763ffffffff84610d975f516020615e085f395f51905f52935f973391615bb1565b639af4a1f960e01b5f5260045260245ffd5b9061ffff611d726024610d4363ffffffff956141c7565b91631052d46560e01b5f52166004521660245260445ffd5b50611d97602486016141e9565b63ffffffff80611da9602486016141e9565b1691161415611cda565b3461058957611dc13661407e565b611dca816156f3565b611dd86101a08301836141a1565b90611de2836141c7565b60ff611df1610160860161428c565b161591826120ab575b8261207c575b82612010575b611e1a611e2d91611e15614ad5565b614f61565b611e2760e08601866141fa565b91614fa4565b91158015611fff575b8015611fdb575b611fb35761ffff1690815f52600a60205260405f2060018060a01b0382165f52602052608060405f209301906001600160801b03611e7a83614a22565b928554938460801c92839116115f14611fca576001600160801b0391611ea2611ea792614a22565b6145c3565b925b1691826001600160801b038216105f14611fc257935b6001600160801b038516958615611fb3576001600160801b03611f03877f4ddc117ba35b52f52882533040377a47aaca7501016af38ce57bd40613b8fc3d966145c3565b166001600160801b031983541617825581546001600160801b038019611f2c898460801c614181565b60801b169116178255845f52600760205263ffffffff611f52602060405f2093016141e9565b165f5260205260405f2060018060a01b0390541695865f526003602052611f7e60405f209182546140b2565b905554604080516001600160801b03909616865260809190911c60208601526001600160a01b039091169390819081016109d2565b6304c4857b60e51b5f5260045ffd5b508193611ebf565b50506001600160801b035f92611ea9565b506001600160a01b03611fed8461429a565b166001600160a01b0383161415611e3d565b506001600160a01b03821615611e36565b9150611e2d611e1a61207261203c61202a60808901614258565b63ffffffff6107a06101408b016141e9565b8460019161ffff8392165f52600560205260405f2066ffffffffffffff8260081c165f5260205260ff60405f205491161c161490565b1593915050611e06565b915061208a60608401614258565b6001600160401b03806120a06101008801614258565b169116101591611e00565b91506120b9602084016141c7565b61ffff80831691161491611dfa565b34610589576040366003190112610589576120e1613f25565b61ffff6120ec614017565b91165f9081526006602090815260408083206007835281842063ffffffff9095168452938252808320546001600160a01b03908116845293825291829020600201549151919092168152f35b34610589575f366003190112610589576121926121536149c6565b61215b6149ec565b60206121a06040519261216e8385614140565b5f84525f368137604051958695600f60f81b875260e08588015260e087019061405a565b90858203604087015261405a565b4660608501523060808501525f60a085015283810360c08501528180845192838152019301915f5b8281106121d757505050500390f35b8351855286955093810193928101926001016121c8565b34610589575f3660031901126105895760206040516001600160801b037f0000000000000000000000000000000000000000000000000000000000000000168152f35b34610589575f3660031901126105895760206040516001600160401b037f0000000000000000000000000000000000000000000000000000000000000000168152f35b34610589576060366003190112610589576020611b70612292613f25565b61229a614017565b6122a2613fa2565b916148db565b34610589575f3660031901126105895760206040516001600160401b037f0000000000000000000000000000000000000000000000000000000000000000168152f35b34610589575f3660031901126105895760206040516001600160401b037f0000000000000000000000000000000000000000000000000000000000000000168152f35b346105895760403660031901126105895760c0612349613f25565b612351614017565b61ffff82165f52600760205260405f2063ffffffff82165f526020526001600160401b0361238c60405f209282600185549501541694615533565b6040519360018060a01b03841685526020850152818360a01c16604085015216606083015262ffffff8160e01c16608083015260f81c151560a0820152f35b346105895760203660031901126105895761ffff6123e7613f25565b165f526002602052602060405f205460c81c604051908152f35b34610589576101c03660031901126105895761241b613f62565b602435906001600160401b038211610589578160040161012060031984360301126105895761014036604319011261058957610184356101a4356001600160401b0381116105895761247190369060040161402a565b9061247c84866152fd565b6124846141b6565b61ffff80612491876141c7565b169116148015906126f3575b6126db578260e4870135146126c8576001600160401b036124bc61422c565b166001600160401b038616108015612692575b61266b5763ffffffff6124e96124e361422c565b8761426c565b16926124f56044614e3c565b928361263e575b505050156126135760c435906001600160401b038216820361058957612521916140ea565b60443561ffff811680820361058957805f52600960205260405f20916064359063ffffffff82169384830361058957845f5260205260405f206001600160401b0386165f5260205260405f2060ff815460f01c169081612603575b506125de5787876125916024610d438a6141c7565b9161ffff811690815f52600760205260405f2063ffffffff85165f5260205260405f205460f81c610dbb5763ffffffff84610d975f516020615e085f395f51905f52936001973391615bb1565b6001600160401b03955050506317fdf3fb60e31b5f526004526024521660445260645ffd5b61260d91506156bb565b8961257c565b6084356001600160401b038116908181036105895750637d5db67d60e11b5f5260045260245260445ffd5b60e4359350909163ffffffff8416808503610589576126639450856101043594615060565b8580806124fc565b6001600160401b0361267b614242565b637d5db67d60e11b5f52166004525f60245260445ffd5b506126a461269e61422c565b8661426c565b60e43563ffffffff811691828203610589576001600160401b0391501610156124cf565b82639af4a1f960e01b5f5260045260245ffd5b63ffffffff6126e86141b6565b61ffff611d726141d6565b506126fc6141d6565b63ffffffff8061270e60248a016141e9565b169116141561249d565b3461058957602036600319011261058957604061273b612736613f25565b61484b565b82519182526020820152f35b60403660031901126105895761275b613f25565b61ffff612766613f8c565b9161277081614b6e565b16805f52600a60205260405f2060018060a01b0383165f526020527fd76a9135b37098c32f32073d10193d1fcc7a93e6f670355ee934d4196223489060406001600160801b03815f20816127c981341682845416614181565b8254841916911617908190558251348152911660208201526001600160a01b0390941693a3005b346105895760603660031901126105895761056461280c613f25565b612814614017565b61281c613f4c565b916145fb565b34610589575f3660031901126105895760206040516001600160401b037f0000000000000000000000000000000000000000000000000000000000000000168152f35b34610589575f36600319011261058957602060405161ffff7f0000000000000000000000000000000000000000000000000000000000000000168152f35b34610589576020366003190112610589576128bc613f25565b6128c581614b6e565b6128ce81614bb8565b600181018054909291906001600160a01b031615612c50576001600160801b039054166001600160801b037f00000000000000000000000000000000000000000000000000000000000000001690818110612c3a575061ffff821691825f52600260205263ffffffff60405f205460a01c169160018060a01b0361295183614a36565b169081612ad2575b505050612965906145e3565b91545f82815260026020908152604080832080546001600160c81b0319166001600160a01b03959095169490941760a087811b63ffffffff60a01b1691909117909455600190915290819020548151928301911c6001600160401b0390811690821183831017612abe576040918252338084525f602080860182815286860183815260608801848152608089019687528985526007845287852063ffffffff9b909b168086529a8452878520985192519151905160a09290921b67ffffffffffffffff60a01b166001600160a01b039093169290921760e09290921b62ffffff60e01b169190911790151560f81b6001600160f81b03191617865592516001958601805467ffffffffffffffff19166001600160401b03928316179055868252948352839020548351931c9093168252919392917fb650d102d779c0ccd260a5ebbde01b53dbca623d2ba3ba8188dfb63203e774c491a4005b634e487b7160e01b5f52604160045260245ffd5b338214612c2357845f52600160205260405f205460c01c855f52600260205260405f205460c81c81105f14612c1b57855f5260046020526001600160401b0360405f2091165f526020526001600160401b03600160405f200154165b5f198114159081612bde575b50159081612bb4575b50612b9e575090612b9661296592612b86336001600160801b037f00000000000000000000000000000000000000000000000000000000000000001685846155c0565b6001600160401b03431690615201565b908480612959565b83630cc7611960e11b5f5260045260245260445ffd5b9050845f52600660205260405f20825f526020526001600160801b0360405f205416101586612b43565b612c1391506001600160401b037f000000000000000000000000000000000000000000000000000000000000000016906140b2565b431187612b3a565b505f19612b2e565b50836336ec1a9d60e01b5f5260045260245260445ffd5b90639901e61160e01b5f5260045260245260445ffd5b61ffff82631b5fd64360e31b5f52166004523360245260445ffd5b3461058957604036600319011261058957612c84613f25565b61ffff612c8f613f36565b91165f5260046020526001600160401b0360405f2091165f52602052606060405f206001600160801b03600182549201546040519283526001600160401b038116602084015260401c166040820152f35b3461058957612cee36613fce565b90612cf982826152fd565b61ffff612d05836141c7565b165f52600760205260405f2091602081019263ffffffff612d25856141e9565b165f5260205260405f20612d3881615511565b9081612ede575b81612eb8575b5015612e9c5761085f612d57916141c7565b61ffff831690815f52600960205260405f2063ffffffff82165f5260205260405f206001600160401b0384165f5260205260405f2090825f52600760205260405f2063ffffffff82165f5260205260405f2091805460ff8160e81c168015612e91575b612e745760ff60e81b1916600160e81b179055815460e01c62ffffff9081169190821461107157600495600362ffffff5f516020615e085f395f51905f5295612e26600163ffffffff970180929081549062ffffff60e01b9060e01b169062ffffff60e01b1916179055565b1610612e3857610d9790823391615bb1565b612e6f903390836001600160801b037f000000000000000000000000000000000000000000000000000000000000000016916155c0565b610d97565b63ffffffff838663fb2346d960e01b5f526004521660245260445ffd5b50835460f81c612dba565b6001600160401b0382634d1dcfaf60e11b5f521660045260245ffd5b90506001600160401b0380612ecf60a08501614258565b925460a01c1691161084612d45565b90506001600160401b03612f03612ef4846141c7565b612efd876141e9565b90615533565b166001600160401b038416101590612d3f565b34610589575f3660031901126105895760206040516001600160801b037f0000000000000000000000000000000000000000000000000000000000000000168152f35b3461058957602036600319011261058957612f72613f25565b612f7b81614bb8565b60018101549091906001600160a01b03161561302057815467ffffffffffffffff60801b191643608081901b67ffffffffffffffff60801b16919091179092556001600160401b039190911690612fd23382614d8d565b336001600160a01b03612fe483614a36565b1614612fec57005b61301a610564927f0000000000000000000000000000000000000000000000000000000000000000906140ea565b90615201565b61ffff90631b5fd64360e31b5f52166004523360245260445ffd5b346105895760203660031901126105895761ffff613057613f25565b16805f52600a60205260405f2060018060a01b0333165f5260205260405f2090600182019182546001600160401b038160801c16801561316f5780431061315957506001600160801b037f2bb8ad87f02f2586f0db9c7b34961469001524b7952fbe4953902a10568e72a2928161314893169582825416968781105f1461314d576130e4849180996145c3565b168319835416178255821981541681556001600160401b0360801b198154169055335f52600360205260405f2061311e83881682546140b2565b905554166040519182913396839092916001600160801b0360209181604085019616845216910152565b0390a3005b50826130e488806145c3565b63839aae0b60e01b5f526004524360245260445ffd5b83635380d33d60e11b5f526004523360245260445ffd5b346105895760403660031901126105895761319f613f25565b602435906001600160801b0382168092036105895761ffff16805f52600a60205260405f2060018060a01b0333165f526020526001600160401b03600161322a60405f2085155f1461325e575f9283915b01805467ffffffffffffffff60801b1988166001600160c01b03199091161760809290921b67ffffffffffffffff60801b16919091179055565b6040519384521660208301527f2adb4c4cc1302897c3eb02746de1e31b8829344047dc699bff314951f1899cee60403393a3005b61328a7f00000000000000000000000000000000000000000000000000000000000000008543166140ea565b9283916131f0565b34610589575f3660031901126105895760206040516001600160401b037f0000000000000000000000000000000000000000000000000000000000000000168152f35b34610589576020366003190112610589576132ee613fb8565b6001600160a01b0381165f81815260036020526040902054909181156133a4575f80809381938683526003602052826040812055867f85614384dd52aa71c3b02d6986abe55274cb38b9b13fc323db17de1b950c27276020604051858152a25af13d1561339f573d6001600160401b038111612abe576040519061337c601f8201601f191660200183614140565b81525f60203d92013e5b1561338d57005b637582a07960e01b5f5260045260245ffd5b613386565b82633a8d87ed60e11b5f5260045260245ffd5b34610589576020366003190112610589576004356001600160401b03811161058957610260600319823603011261058957611b706020916004016142e3565b60803660031901126105895761340a613f25565b613412613f8c565b9061341b613fa2565b6064356001600160401b0381116105895761343a903690600401613ef8565b61344684939293614b6e565b6001600160a01b038516156135575761345e84614bb8565b926001600160801b0361347681341682875416614181565b166001600160801b03198554161784556001600160801b038454166001600160801b037f0000000000000000000000000000000000000000000000000000000000000000168082106135795750506001840180546001600160a01b0319166001600160a01b03888116919091179091558316613566575b505050600201546001600160a01b031615613557576105649161350f82614a36565b6001600160a01b03163314613527575b503390614d8d565b61ffff82165f52600260205260405f209060018060a01b03166001600160601b0360a01b8254161790558261351f565b63d92e233d60e01b5f5260045ffd5b613571928486614c0d565b8380806134ed565b639901e61160e01b5f5260045260245260445ffd5b34610589575f3660031901126105895760206040516001600160801b037f0000000000000000000000000000000000000000000000000000000000000000168152f35b34610589576040366003190112610589576135ea613f25565b61ffff6135f5613f36565b91165f525f6020526001600160401b0360405f2091165f52602052602060405f2054604051908152f35b6020366003190112610589576004356001600160401b0381116105895761364a903690600401613ef8565b620180008111613e9e5761365c614b4a565b507f000000000000000000000000000000000000000000000000000000000000000091613687614b4a565b90613696836080811015615dd9565b6136a08382615b1e565b6003198401949060e01c848611611071578503613e8b57604419840194851161107157604019840194856004116110715784916136df83888187614f8c565b9390971161058957600484018215611901576001600160f81b03198135811601613e7857826001116105895760058501356001600160f01b031981169060026045198a0110613e55575b5060f01c80602088015261ffff83161115613e4157826003116105895760078501356bffffffffffffffffffffffff1981169060146047198a0110613e19575b5060601c80875215613e055782601f116105895761378e606319880160238701615b54565b60c01c604087015282601711610589576137af605b198801601b8701615b54565b60c01c9183603711610589576137cc607b198901603b8801615b1e565b60e01c9081151580613df9575b15613de557816001600160401b03036001600160401b038111611071576001600160401b03168411613dd15760018060a01b038851169261ffff60208a015116926001600160401b0360408b015116918760271161058957602b8a01356001600160801b0319811698906010606b198f0110613dae575b5061385d83959295614a0b565b9461386b6040519687614140565b83865261387784614a0b565b601f1901366020880137603b925f915b858310613c3a57505050816004019081600411611071576138a89214615dd9565b82515b60018111613b6e5750825115611901576138ef94602084816138e1965050015192604051978896602088019a60801c938b614e82565b03601f198101835282614140565b5190209460608401958652613917828261391261390a614ad5565b8a5190614f61565b614fa4565b84516001600160a01b03828116989116808903613b5757505161393b93929161514d565b9061396f6001600160401b037f000000000000000000000000000000000000000000000000000000000000000016426140b2565b6001600160401b0360408501511690808210613b4257505061ffff6020840151169161399a8361484b565b6139a6818394936140b2565b3410613b28576139bf906139ba84346140bf565b6140bf565b335f5260036020526139d660405f209182546140b2565b9055835f52600260205260405f20928354908160c81c9666ffffffffffffff8814611071576001600160c81b039092166001880160c81b6001600160c81b031916179094557fa8dc15eb6319cca3c966aa0789a12f058bb59c5570e94c52f93a8bef91e7d7ff936109d291613a747f0000000000000000000000000000000000000000000000000000000000000000436001600160401b03166140ea565b60405195613a818761410a565b8587526001600160401b038060018160208b019516998a86526001600160801b0360408201951685528c5f5260046020528d8360405f2091165f5260205260405f209051815501935116166001600160401b031983541617825551600160401b600160c01b0382549160401b1690600160401b600160c01b03191617905560018060a01b039051169760405194859485526020850152606060408501526060840191614161565b82633e3dd6a960e21b5f526004526024523460445260645ffd5b633293692b60e11b5f5260045260245260445ffd5b88906308d20b2560e01b5f5260045260245260445ffd5b9b97935f9b97939b9a96929a999591995b60018101808211611071578e811015613be257613bc1613bb68f92613baf613ba78686615df3565b519185615df3565b5190615b8a565b918360011c90615df3565b526002810180911115613b7f57634e487b7160e01b5f52601160045260245ffd5b505093979b9a92969a9991959998909498600180821614613c11575b600181018091116110715760011c6138ab565b5f19810181811161107157613c269085615df3565b51613c348260011c86615df3565b52613bfe565b9091936004810180821190816110715782600401908160041161107157613c648288831115615dd9565b613c79613c7388868189614f8c565b90615b1e565b60e01c92602184101580613da1575b8381613d85575b613c9891615dd9565b61107157613cb290613caa84826140b2565b908887614f8c565b8092919215611901576008850180831161107157613cdc9084356001600160f81b03191615615dd9565b80600111610589578c61ffff613d0589600187013560205f19870110613d72575b60f01c614e14565b1614926009860180931161107157613d205f93602095615dd9565b8160405192839283378101838152039060025afa15613d67575f51613d45878b615df3565b52600401908160041161107157600191613d5e916140b2565b94019190613887565b6040513d5f823e3d90fd5b5f196001876020030160031b1b16613cfd565b5050505f613c988389613d9887866140b2565b11159150613c8f565b5062010021841115613c88565b6001600160801b031960108f9003606c0160031b81901b9091161698508e613850565b63431f108760e11b5f52601b60045260245ffd5b63431f108760e11b5f52603b60045260245ffd5b506110008211156137d9565b63431f108760e11b5f52600760045260245ffd5b90506001600160601b0319906001600160601b031960488a6014030160031b1b161689613769565b63431f108760e11b5f52600560045260245ffd5b6001600160f01b031960028a900360460160031b81901b90911616905089613729565b63431f108760e11b5f526004805260245ffd5b63431f108760e11b5f525f60045260245ffd5b630768a4c960e31b5f526201800060045260245260445ffd5b34610589575f366003190112610589576020906001600160401b037f0000000000000000000000000000000000000000000000000000000000000000168152f35b9181601f84011215610589578235916001600160401b038311610589576020838186019501011161058957565b6004359061ffff8216820361058957565b602435906001600160401b038216820361058957565b604435906001600160401b038216820361058957565b600435906001600160401b038216820361058957565b35906001600160401b038216820361058957565b602435906001600160a01b038216820361058957565b604435906001600160a01b038216820361058957565b600435906001600160a01b038216820361058957565b906040600319830112610589576004356001600160401b03811681036105895791602435906001600160401b038211610589576101209082900360031901126105895760040190565b6024359063ffffffff8216820361058957565b9181601f84011215610589578235916001600160401b038311610589576020808501948460051b01011161058957565b805180835260209291819084018484015e5f828201840152601f01601f1916010190565b602060031982011261058957600435906001600160401b038211610589576101e09082900360031901126105895760040190565b9190820180921161107157565b9190820391821161107157565b6001600160401b036001911601906001600160401b03821161107157565b906001600160401b03809116911601906001600160401b03821161107157565b606081019081106001600160401b03821117612abe57604052565b608081019081106001600160401b03821117612abe57604052565b90601f801991011681019081106001600160401b03821117612abe57604052565b908060209392818452848401375f828201840152601f01601f1916010190565b906001600160801b03809116911601906001600160801b03821161107157565b90359060fe1981360301821215610589570190565b60443561ffff811681036105895790565b3561ffff811681036105895790565b60643563ffffffff811681036105895790565b3563ffffffff811681036105895790565b903590601e198136030182121561058957018035906001600160401b0382116105895760200191813603831361058957565b60c4356001600160401b03811681036105895790565b6084356001600160401b03811681036105895790565b356001600160401b03811681036105895790565b906001600160401b03809116911603906001600160401b03821161107157565b3560ff811681036105895790565b356001600160a01b03811681036105895790565b903590601e198136030182121561058957018035906001600160401b03821161058957602001918160051b3603831361058957565b6142f060808201826141a1565b9061012081016142ff816141c7565b9061ffff61430f60a086016141e9565b928161431d602088016141c7565b9116918291161490811591614587575b5061457f5760208301916201000061434584866141fa565b9050116144e15763ffffffff169061100082118015614547575b6144e15760a084019060ff6143738361428c565b161580159061451b575b6145115761438a90614e3c565b156144e15761439885614efe565b916143a583611e15614ad5565b9360e08701946143c96143b8878a6141fa565b6001600160a01b0393909190614fa4565b1680159081156144f5575b506144ea575f86604161441c6143ec602095846141fa565b9290836040519485928984019789895235602185015284840137810186838201520301601f198101835282614140565b604051918291518091835e8101838152039060025afa15613d67575f5161446c91614449604088016141e9565b9161445760608901896142ae565b92909163ffffffff60c08c0135951690615060565b156144e1576144a361449d6144af93876144956101e09761448f6144de9b61429a565b926141fa565b92909161514d565b9161428c565b6113f060c08601614258565b916144bc60e082016141e9565b6144c96101c083016141e9565b9363ffffffff806114236101008601866142ae565b90565b50505050505f90565b505050505050505f90565b90506001600160a01b036145088961429a565b1614155f6143d4565b5050505050505f90565b5061452860608701614258565b6001600160401b038061453e6102208901614258565b1691161061437d565b5061455460408601614258565b826001600160401b03036001600160401b038111611071576001600160401b0380911691161161435f565b505050505f90565b905061ffff6145ba7f0000000000000000000000000000000000000000000000000000000000000000863560f01c614e14565b1614155f61432d565b906001600160801b03809116911603906001600160801b03821161107157565b63ffffffff60019116019063ffffffff821161107157565b91909161ffff811690815f52600960205260405f2063ffffffff85165f5260205260405f206001600160401b0384165f5260205260405f2061463c816156bb565b1561482f57600181015f8154915560018060a01b038254165f52600360205260405f2061466a8282546140b2565b90551515806147fb575b6147f45760018060a01b0390541693825f52600960205260405f2063ffffffff82165f5260205260405f206001600160401b0385165f5260205260405f2090835f52600760205260405f2063ffffffff82165f5260205260405f2091805460ff8160e81c1680156147e9575b6147cc5760ff60e81b1916600160e81b179055815460e01c62ffffff90811690811461107157865f516020615e085f395f51905f5294600398848a62ffffff63ffffffff98614750600161478d990180929081549062ffffff60e01b9060e01b169062ffffff60e01b1916179055565b16106147925761475f92615bb1565b604080516001600160401b0390981688526001600160a01b0390911660208801529190921694918291820190565b0390a4565b916147c7926001600160801b037f000000000000000000000000000000000000000000000000000000000000000016916155c0565b61475f565b63ffffffff838763fb2346d960e01b5f526004521660245260445ffd5b50835460f81c6146e0565b5050505050565b5060ff815460e81c16806146745750825f52600760205260405f2063ffffffff86165f5260205260405f205460f81c614674565b6001600160401b0384634a9ddb8b60e01b5f521660045260245ffd5b61488161ffff6001600160401b039216805f52600260205260405f205460c81c905f52600160205260405f205460c01c9061426c565b16904861ea60029161ea6083044803611071576001600160801b037f000000000000000000000000000000000000000000000000000000000000000016818102918183041481151715611071576144de9160061c906140b2565b61ffff165f9081526008602090815260408083206007835281842063ffffffff9095168452938252808320546001600160a01b039081168452938252808320949093168252929092529020546001600160401b0316801580156149b6575b6149aa576149746149a4916001600160401b037f000000000000000000000000000000000000000000000000000000000000000016906140b2565b6001600160401b037f000000000000000000000000000000000000000000000000000000000000000016906140b2565b43111590565b6001600160401b031490565b506001600160401b038114614939565b604051906149d5604083614140565b600882526714d9585b1c1bdcdd60c21b6020830152565b604051906149fb604083614140565b60018252603160f81b6020830152565b6001600160401b038111612abe5760051b60200190565b356001600160801b03811681036105895790565b61ffff165f908152600760209081526040808320600283528184205460a01c63ffffffff1684529091529020614a6b81615511565b15614a7557505f90565b546001600160a01b031690565b4862030d400262030d40810448036110715790565b91908110156119015760051b81013590609e1981360301821215610589570190565b9015611901578035906101de1981360301821215610589570190565b614add6149c6565b60208151910120614aec6149ec565b602081519101206040519060208201927f8b73c3c69bb8fe3d512ecc4cf759cc79239f7b179b0ffacaa9a75d522b39400f8452604083015260608201524660808201523060a082015260a08152614b4460c082614140565b51902090565b60405190614b5782614125565b5f6060838281528260208201528260408201520152565b61ffff807f00000000000000000000000000000000000000000000000000000000000000001691169080821015614ba3575050565b63b19b9d3160e01b5f5260045260245260445ffd5b61ffff1690815f52600660205260405f2060018060a01b0333165f5260205260405f20916001600160401b03835460801c169081614bf4575050565b633f65d68560e01b5f526004523360245260445260645ffd5b93614c8b90939192936040519261391261ffff60208601987f5318574de02383d33e8cff588e296ef4ab500d5bc5b981f39f152142277d9ae48a52169687604087015233606087015260018060a01b03169788608087015260808652614c7460a087614140565b94519094206001600160a01b039490611e15614ad5565b16838103614d77575060020180546001600160a01b03169190838314614d715782614d29575b5f82815260086020908152604080832033808552908352818420888552835292819020805467ffffffffffffffff19166001600160401b0317905583546001600160a01b03191687179093559151938452927f4676bd5c25f38a3806018bc7c2dfec95ca809f008e0d7781e022d52821d011d79190a4565b5f82815260086020908152604080832033845282528083206001600160a01b03871684529091529020805467ffffffffffffffff1916436001600160401b0316179055614cb1565b50505050565b83637f13bfa160e11b5f5260045260245260445ffd5b61ffff16805f52600660205260405f2060018060a01b0383165f526020527f87d6b6105afccd6cbba6a1eaa20ecd5116c9697ad3cc2aacf041550a7ba8add2606060405f20936001600160401b0360018060a01b0360018701541695546040519687526001600160801b038116602088015260801c16604086015260018060a01b031693a3565b9061ffff16908115614e285761ffff160690565b634e487b7160e01b5f52601260045260245ffd5b61ffff614e48826141c7565b165f525f60205260405f206001600160401b03614e6760408401614258565b165f5260205261014060405f20549181604051918237201490565b93946001600160401b0360e0968163ffffffff9661ffff6001600160801b03969d9c9b976101008b019e7fbccfb0bfbcdfe41386a250d1893eadd636342605410720506051dbe28f2e336d8c5260018060a01b031660208c01521660408a01521660608801521660808601521660a08401521660c08201520152565b614f078161429a565b614b44614f16602084016141c7565b6138e1614f2560408601614258565b93614f3260608701614258565b614f3e60808801614a22565b614f4a60a089016141e9565b9160405197889660c0602089019b0135958b614e82565b9060405190602082019261190160f01b84526022830152604282015260428152614b44606282614140565b90939293848311610589578411610589578101920390565b919060418203615049578160401161058957602081013592826040101561190157604082013560f81c927f7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a085118015615032575b6144e157602011610589576020935f936080933590604051938452868401526040830152606082015282805260015afa15613d67575f5190565b50601b8414158015614ff85750601c841415614ff8565b5050505f90565b91908110156119015760051b0190565b929194939480821015614511575f19810190811161107157929490915f915b80831061509c575050505015918261509657505090565b14919050565b909295849294156144ea576001878116036150d9576150c86001916150c2878588615050565b35615b8a565b965b811c92811c940191929061507f565b939482879892949397145f1461512e5760019796975b15615107575b5f9660011c9760011c969796976150ef565b60018716156150f557949361512860019198939492986150c2878588615050565b966150ca565b949361512860019161514687878798969c9b97615050565b3590615b8a565b909161519960555f94602096806040519586938a8501988a8a526001600160601b03199060601b166021860152603585015284840137810186838201520301601f198101835282614140565b604051918291518091835e8101838152039060025afa15613d67575f5190565b5f91602093604051918583019385855260ff60f81b9060f81b1660218401526001600160401b0360c01b9060c01b166022830152602a820152602a8152615199604a82614140565b61ffff1690815f52600260205263ffffffff60405f205460a01c16825f52600760205260405f2063ffffffff82165f526020528260405f206001600160401b03815460a01c1680159081156152ea575b5061527b575b5050505f91825250600260205260409020805460ff60c01b1916600160c01b179055565b805467ffffffffffffffff60a01b191660a085901b67ffffffffffffffff60a01b161781557f92f622a796bee6d44bdedd5fefcf0e30bb23fdeeb17e44cc34499600c4d73fe090602090546040516001600160401b0390961686526001600160a01b031694a45f808281615257565b90506001600160401b038516105f615251565b90615307816141c7565b6020820191615315836141e9565b90604081016153d66153c961532983614258565b9560608501956001600160401b03615340886141e9565b9863ffffffff60808901359a8361535960a08c01614258565b93836040519761ffff60208a019a7f403db090d6c2a5fb9509aa9c0483bcddb2bdd33a8e085d991f02b1f4b8fbfb408c521660408a01521660608801521660808601521660a08401528960c08401521660e082015260e081526153be61010082614140565b519020611e15614ad5565b611e2760c08501856141fa565b6001600160a01b0381169081159081156154ed575b506154bd57506154026001600160401b0391614258565b169361ffff615410836141c7565b165f52600760205263ffffffff61542a60405f20926141e9565b165f526020526001600160401b0380600160405f2001541695169485109384156154b3575b8415615473575b505050506154615750565b63313ffa6560e21b5f5260045260245ffd5b6154a994509061548c61085f63ffffffff9493886140bf565b9160e061549d6101008401846142ae565b95909416920135615060565b155f808080615456565b808610945061544f565b63ffffffff8661ffff6154d261085f876141c7565b916367534ad760e11b5f52166004521660245260445260645ffd5b61550a91506154fb856141c7565b615504896141e9565b906148db565b155f6153eb565b5460a01c6001600160401b0316801515908161552b575090565b905043101590565b61ffff1690815f52600260205263ffffffff60405f205460a01c1663ffffffff8216801580156155b7575b61457f570361558357505f5260016020526001600160401b0360405f205460401c1690565b905f52600760205263ffffffff61559d60405f20926145e3565b165f526020526001600160401b03600160405f2001541690565b5081811161555e565b606063ffffffff61ffff7f333d8c44897a20eeca258aabffb228aecd82071bdbb35e49f0417cbbd51a6ea8939695961693845f52600760205260405f208282165f5260205260405f2060018060a01b0390541696855f52600660205260405f2060018060a01b0389165f5260205260405f20966001600160801b03885416918281105f146156b3576001600160801b0316975b6001600160801b0361566c818b169a600a8c04956145c3565b166001600160801b031982541617905560018060a01b031690815f52600360205260405f2061569c8282546140b2565b9055604051978852602088015260408701521693a4565b508197615653565b546001600160401b038160a01c1680151591826156e4575b50816156dd575090565b9050431190565b60e01c60ff161591505f6156d3565b906157026101a08301836141a1565b9161572861570f84614efe565b8461449561571d839761429a565b9160e08101906141fa565b61575361573861014084016141e9565b91615746610160850161428c565b6113f06101808601614258565b6157616101c08401846142ae565b61576d85939293614e3c565b9283615876575b50505015615846576157999063ffffffff61579160808501614258565b9116906140ea565b9061ffff6157a6826141c7565b165f52600960205260405f2090602081019163ffffffff6157c6846141e9565b165f5260205260405f206001600160401b0384165f5260205260405f2060ff815460f01c169081615836575b506157fc57505050565b6001600160401b03929161ffff61581a61085f63ffffffff946141c7565b916317fdf3fb60e31b5f5216600452166024521660445260645ffd5b61584091506156bb565b5f6157f2565b6001600160401b0361585f604063ffffffff9401614258565b637d5db67d60e11b5f52166004521660245260445ffd5b6158a2935061588760a087016141e9565b9263ffffffff60c088013594169063ffffffff871690615060565b5f8080615774565b92906158cd6158bb60808401614258565b63ffffffff6107a061014086016141e9565b60ff6158dc610160850161428c565b161591826159fa575b6101808601906001600160401b03806158fd84614258565b169316928310156159d9575061591290614258565b6001600160401b035f199116016001600160401b038111611071576001600160401b03160361457f57156159d15761599d6001600160401b03615964604061595e6101a08801886141a1565b01614258565b169163ffffffff61599660a061151d6101a085016001600160401b0361598f604061595e848a6141a1565b16956141a1565b16906140b2565b149060ff6159ae610160850161428c565b161592826159c0575b50501515141590565b6159ca9250615cd2565b5f806159b7565b505050600190565b9295505092506001600160401b039150161190816159f5575090565b905090565b9150615a12615a0d6101a08501856141a1565b61429a565b6001600160a01b03615a2b615a0d6101a08901896141a1565b6001600160a01b03909216911614916158e5565b9091610160820192600160ff615a548661428c565b1611908115615afb575b506159d157615a6d9082615cd2565b60ff615a788461428c565b161580615af3575b6159d1576001600160401b03615a996101808401614258565b16159283615aa8575b50505090565b60ff91929350615ab79061428c565b16159181615acd575b50151514155f8080615aa2565b6001600160401b039150604061595e826101a0615aeb9401906141a1565b16155f615ac0565b508015615a80565b90506001600160401b0380615b136101808601614258565b92169116115f615a5e565b356001600160e01b0319811692919060048210615b39575050565b6001600160e01b031960049290920360031b82901b16169150565b356001600160c01b0319811692919060088210615b6f575050565b6001600160c01b031960089290920360031b82901b16169150565b60415f9160209360405191600183536001830152602182015260025afa15610589575f5190565b61ffff81165f81815260076020908152604080832063ffffffff808816855290835281842080546001600160f81b038116600160f81b178255868652600685528386206001600160a01b0390911680875294529190932080549597919692956001600160801b0390811695947f333d8c44897a20eeca258aabffb228aecd82071bdbb35e49f0417cbbd51a6ea89460609491939092600a8904929190615c578a806145c3565b166001600160801b031982541617905560018060a01b031690815f52600360205260405f20615c878282546140b2565b9055604051978852602088015260408701521693a4615ca582614a36565b90546001600160a01b03918216911614615cbc5750565b615cd0906001600160401b03431690615201565b565b90615ce16101a08301836141a1565b9161ffff80615cfb615cf5602087016141c7565b936141c7565b16911614801590615dc0575b8015615da4575b615d9e57615d1e60408301614258565b63ffffffff615d2f60a085016141e9565b166001600160401b03036001600160401b038111611071576001600160401b03809116911611615d9e57615d6590611e15614ad5565b615d756143b860e08401846141fa565b168015159182615d8457505090565b9091506001600160a01b0390615d999061429a565b161490565b50505f90565b5061100063ffffffff615db960a085016141e9565b1611615d0e565b5063ffffffff615dd260a084016141e9565b1615615d07565b15615de15750565b63431f108760e11b5f5260045260245ffd5b80518210156119015760209160051b01019056fe9779b6b39efe0274b1205dc72fa43a1f691dcb7153d1477b151de8711ec3f8fc' as const
+
+export const clientAbi = [
+  {
+    "type": "function",
+    "name": "batchHash",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16"
+      },
+      {
+        "name": "number",
+        "type": "uint64"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "",
+        "type": "bytes32"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "head",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "number",
+        "type": "uint64"
+      },
+      {
+        "name": "nextSequence",
+        "type": "uint64"
+      },
+      {
+        "name": "timestamp",
+        "type": "uint64"
+      },
+      {
+        "name": "inboxCount",
+        "type": "uint64"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "isIncluded",
+    "inputs": [
+      {
+        "name": "proof",
+        "type": "tuple",
+        "components": [
+          {
+            "name": "topic",
+            "type": "bytes32"
+          },
+          {
+            "name": "payload",
+            "type": "bytes"
+          },
+          {
+            "name": "messageIndex",
+            "type": "uint32"
+          },
+          {
+            "name": "messagePath",
+            "type": "bytes32[]"
+          },
+          {
+            "name": "bundle",
+            "type": "tuple",
+            "components": [
+              {
+                "name": "sender",
+                "type": "address"
+              },
+              {
+                "name": "lane",
+                "type": "uint16"
+              },
+              {
+                "name": "nonce",
+                "type": "uint64"
+              },
+              {
+                "name": "expiry",
+                "type": "uint64"
+              },
+              {
+                "name": "postage",
+                "type": "uint128"
+              },
+              {
+                "name": "count",
+                "type": "uint32"
+              },
+              {
+                "name": "messagesRoot",
+                "type": "bytes32"
+              },
+              {
+                "name": "signature",
+                "type": "bytes"
+              }
+            ]
+          },
+          {
+            "name": "void",
+            "type": "uint8"
+          },
+          {
+            "name": "previous",
+            "type": "uint64"
+          },
+          {
+            "name": "bundleIndex",
+            "type": "uint32"
+          },
+          {
+            "name": "bundlePath",
+            "type": "bytes32[]"
+          },
+          {
+            "name": "header",
+            "type": "tuple",
+            "components": [
+              {
+                "name": "lane",
+                "type": "uint16"
+              },
+              {
+                "name": "term",
+                "type": "uint32"
+              },
+              {
+                "name": "number",
+                "type": "uint64"
+              },
+              {
+                "name": "parentHash",
+                "type": "bytes32"
+              },
+              {
+                "name": "firstSequence",
+                "type": "uint64"
+              },
+              {
+                "name": "count",
+                "type": "uint32"
+              },
+              {
+                "name": "bundlesRoot",
+                "type": "bytes32"
+              },
+              {
+                "name": "inboxCount",
+                "type": "uint64"
+              },
+              {
+                "name": "timestamp",
+                "type": "uint64"
+              },
+              {
+                "name": "dataHash",
+                "type": "bytes32"
+              }
+            ]
+          }
+        ]
+      }
+    ],
+    "outputs": [
+      {
+        "name": "included",
+        "type": "bool"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "event",
+    "name": "BatchCommitted",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16",
+        "indexed": true
+      },
+      {
+        "name": "number",
+        "type": "uint64",
+        "indexed": true
+      },
+      {
+        "name": "batchHash",
+        "type": "bytes32",
+        "indexed": true
+      },
+      {
+        "name": "header",
+        "type": "tuple",
+        "indexed": false,
+        "components": [
+          {
+            "name": "lane",
+            "type": "uint16"
+          },
+          {
+            "name": "term",
+            "type": "uint32"
+          },
+          {
+            "name": "number",
+            "type": "uint64"
+          },
+          {
+            "name": "parentHash",
+            "type": "bytes32"
+          },
+          {
+            "name": "firstSequence",
+            "type": "uint64"
+          },
+          {
+            "name": "count",
+            "type": "uint32"
+          },
+          {
+            "name": "bundlesRoot",
+            "type": "bytes32"
+          },
+          {
+            "name": "inboxCount",
+            "type": "uint64"
+          },
+          {
+            "name": "timestamp",
+            "type": "uint64"
+          },
+          {
+            "name": "dataHash",
+            "type": "bytes32"
+          }
+        ]
+      }
+    ],
+    "anonymous": false
+  },
+  {
+    "type": "function",
+    "name": "laneCount",
+    "inputs": [],
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint16"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "maxIncludeDelay",
+    "inputs": [],
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint64"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "minBond",
+    "inputs": [],
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint128"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "term",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint32"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "operator",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "",
+        "type": "address"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "operatorOf",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16"
+      },
+      {
+        "name": "operator",
+        "type": "address"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "bond",
+        "type": "uint128"
+      },
+      {
+        "name": "exitRequestedAt",
+        "type": "uint64"
+      },
+      {
+        "name": "poster",
+        "type": "address"
+      },
+      {
+        "name": "signer",
+        "type": "address"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "poster",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "",
+        "type": "address"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "receiptSigner",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16"
+      },
+      {
+        "name": "term_",
+        "type": "uint32"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "signer",
+        "type": "address"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "isReceiptSigner",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16"
+      },
+      {
+        "name": "term_",
+        "type": "uint32"
+      },
+      {
+        "name": "signer",
+        "type": "address"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "",
+        "type": "bool"
+      }
+    ],
+    "stateMutability": "view"
+  },
+  {
+    "type": "function",
+    "name": "signerRetiredAt",
+    "inputs": [
+      {
+        "name": "lane",
+        "type": "uint16"
+      },
+      {
+        "name": "operator",
+        "type": "address"
+      },
+      {
+        "name": "signer",
+        "type": "address"
+      }
+    ],
+    "outputs": [
+      {
+        "name": "",
+        "type": "uint64"
+      }
+    ],
+    "stateMutability": "view"
+  }
+] as const
 
 export const directMessagesAbi = [
   {
@@ -824,4 +4132,4 @@ export const directMessagesAbi = [
 ] as const
 
 export const directMessagesBytecode =
-  '0x60808060405234601557610148908161001a8239f35b5f80fdfe6080600436101561000e575f80fd5b5f3560e01c63baf9b36914610021575f80fd5b346101445760207ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffc360112610144576004359067ffffffffffffffff821161014457366023830112156101445781600401359167ffffffffffffffff8311610144573660248483010111610144577fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe0603f81601f860116011682019180831067ffffffffffffffff841117610117575f60207f9043b527b8c6675e875dbb83073fd72f1091d0c3315fd1efe1e4785de4b263c99581956040528084528060248386019601863783010152519020604051908152a1005b7f4e487b71000000000000000000000000000000000000000000000000000000005f52604160045260245ffd5b5f80fd' as const
+  '0x6080806040523460145760eb90816100198239f35b5f80fdfe60806004361015600d575f80fd5b5f3560e01c63baf9b36914601f575f80fd5b3460e757602036600319011260e7576004359067ffffffffffffffff821160e7573660238301121560e75781600401359167ffffffffffffffff831160e757366024848301011160e757601f8301601f19908116603f011682019167ffffffffffffffff83118184101760d3575f60207f9043b527b8c6675e875dbb83073fd72f1091d0c3315fd1efe1e4785de4b263c99581956040528084528060248386019601863783010152519020604051908152a1005b634e487b7160e01b5f52604160045260245ffd5b5f80fd' as const

@@ -8,7 +8,7 @@ import { mnemonicToAccount } from 'viem/accounts';
 const MNEMONIC = 'test test test test test test test test test test test junk';
 
 /** Who is which of anvil's ten rich accounts. */
-const POSITIONS = { deployer: 0, poster: 1, receipts: 2, direct: 9 } as const;
+const POSITIONS = { operator: 0, poster: 1, receipts: 2, direct: 9 } as const;
 export const USERS = ['alice', 'bob', 'carol', 'dave', 'erin', 'frank'] as const;
 const FIRST_USER = 3;
 

@@ -1,13 +1,13 @@
+import { developmentParameters } from '@sealpost/contracts';
 import { roleAccount, writeSequencerKeys } from './accounts.js';
 import { ensureDeployment } from './deployment.js';
 import { Folder } from './folder.js';
-import { MAX_INCLUDE_DELAY } from './network.js';
 import { readFlags, readSettings } from './settings.js';
 import { Progress, print, runCommand } from './terminal.js';
 
 const HELP = `
-npm run deploy: puts the Settlement contract on an Ethereum development node that you run, and the keys of a local network
-into its folder. Does nothing if it stands already.
+npm run deploy: puts the Settlement contract on an Ethereum development node that you run, registers its operator
+with a bond, and puts the keys of a local network into its folder. Does nothing if it stands already.
 
 Environment
   SEALPOST_L1_URL   the node (http://127.0.0.1:8545)
@@ -37,11 +37,11 @@ await runCommand(async () => {
     progress.show(`Deploying to ${l1Url}`);
     writeSequencerKeys(folder.file('keys'));
     const { deployment, outcome } = await ensureDeployment(folder, l1Url, {
-      deployer: roleAccount('deployer').account,
+      operator: roleAccount('operator').account,
       laneCount: settings.laneCount,
-      maxIncludeDelay: MAX_INCLUDE_DELAY,
+      parameters: developmentParameters,
       poster: roleAccount('poster').account.address,
-      receiptSigner: roleAccount('receipts').account.address,
+      receipts: roleAccount('receipts').account,
     });
     progress.clear();
     if (flags.json) {

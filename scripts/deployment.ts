@@ -1,4 +1,5 @@
-import { settlementAbi, settlementBytecode } from '@sealpost/contracts';
+import { type Parameters, settlementAbi, settlementBytecode } from '@sealpost/contracts';
+import { type Domain, domainSeparator, registrationDigest, toHex } from '@sealpost/prover';
 import {
   type Address,
   createPublicClient,
@@ -19,13 +20,12 @@ const DEVELOPMENT_CHAINS: readonly number[] = [31_337, 1_337];
 
 /** The contract that a folder's log belongs to. Written down before it is deployed. */
 export interface Deployment {
-  readonly version: 1;
+  readonly version: 2;
   readonly chainId: number;
   readonly settlement: Address;
-  readonly deployer: Address;
+  /** Who deployed it, and runs all lanes at first. */
+  readonly operator: Address;
   readonly laneCount: number;
-  /** L1 blocks, decimal. */
-  readonly maxIncludeDelay: string;
   readonly poster: Address;
   readonly receiptSigner: Address;
   /** Written once the sequencer has its database: from then on a missing one is lost, not new. */
@@ -34,11 +34,12 @@ export interface Deployment {
 
 /** What the contract is deployed with. */
 export interface DeploymentOptions {
-  readonly deployer: HDAccount | PrivateKeyAccount;
+  readonly operator: HDAccount | PrivateKeyAccount;
   readonly laneCount: number;
-  readonly maxIncludeDelay: bigint;
+  readonly parameters: Parameters;
   readonly poster: Address;
-  readonly receiptSigner: Address;
+  /** Signs receipts, and its own registration. */
+  readonly receipts: HDAccount | PrivateKeyAccount;
 }
 
 /** An L1 for scripts: nothing cached, nothing waited for longer than it takes. */
@@ -61,7 +62,7 @@ export async function readChainId(url: string): Promise<number> {
 
 export function readDeployment(folder: Folder): Deployment | undefined {
   const deployment = readJson(folder.file('deployment.json')) as Deployment | undefined;
-  return deployment?.version === 1 && isAddress(deployment.settlement) ? deployment : undefined;
+  return deployment?.version === 2 && isAddress(deployment.settlement) ? deployment : undefined;
 }
 
 /** @returns the deployment as it is written down now */
@@ -101,20 +102,19 @@ export async function ensureDeployment(
         'use a development chain (npx anvil --block-time 1), or deploy with keys of your own: contracts/script',
       );
     }
-    const nonce = await l1.getTransactionCount({ address: options.deployer.address });
+    const nonce = await l1.getTransactionCount({ address: options.operator.address });
     const deployment: Deployment = {
-      version: 1,
+      version: 2,
       chainId,
-      settlement: getContractAddress({ from: options.deployer.address, nonce: BigInt(nonce) }),
-      deployer: options.deployer.address,
+      settlement: getContractAddress({ from: options.operator.address, nonce: BigInt(nonce) }),
+      operator: options.operator.address,
       laneCount: options.laneCount,
-      maxIncludeDelay: String(options.maxIncludeDelay),
       poster: options.poster,
-      receiptSigner: options.receiptSigner,
+      receiptSigner: options.receipts.address,
     };
     // Before the transaction: a crash in between looks like an L1 that forgot, and is repaired like one.
     writeDeployment(folder, deployment);
-    await deploy(l1Url, deployment, options.deployer, nonce, mine);
+    await deploy(l1Url, deployment, options, nonce, mine);
     return { deployment, outcome: 'deployed' };
   }
   if (recorded.chainId !== chainId) {
@@ -132,20 +132,22 @@ export async function ensureDeployment(
   const { settlement } = recorded;
   const code = await l1.getCode({ address: settlement });
   if (code !== undefined && code !== '0x') {
+    // A crash may have come between deployment and registration.
+    await register(l1Url, recorded, options, mine);
     await checkContract(l1Url, recorded, folder, resetHint);
     return { deployment: recorded, outcome: 'resumed' };
   }
-  const nonce = await l1.getTransactionCount({ address: recorded.deployer });
-  const again = getContractAddress({ from: recorded.deployer, nonce: BigInt(nonce) });
-  const isOurs = recorded.deployer.toLowerCase() === options.deployer.address.toLowerCase();
+  const nonce = await l1.getTransactionCount({ address: recorded.operator });
+  const again = getContractAddress({ from: recorded.operator, nonce: BigInt(nonce) });
+  const isOurs = recorded.operator.toLowerCase() === options.operator.address.toLowerCase();
   if (again.toLowerCase() !== settlement.toLowerCase() || !isOurs) {
     throw new Failure(
-      `the node at ${l1Url} has nothing at ${settlement}, where the log in ${folder.shown} is settled, and its deployer ${recorded.deployer} ` +
+      `the node at ${l1Url} has nothing at ${settlement}, where the log in ${folder.shown} is settled, and its operator ${recorded.operator} ` +
         `has sent ${nonce} transaction(s) there: this is another chain than the log's`,
       resetHint,
     );
   }
-  await deploy(l1Url, recorded, options.deployer, nonce, mine);
+  await deploy(l1Url, recorded, options, nonce, mine);
   return { deployment: recorded, outcome: 'redeployed' };
 }
 
@@ -174,36 +176,88 @@ async function checkContract(l1Url: string, recorded: Deployment, folder: Folder
 async function deploy(
   l1Url: string,
   deployment: Deployment,
-  deployer: DeploymentOptions['deployer'],
+  options: DeploymentOptions,
   nonce: number,
-  mine?: () => Promise<void>,
+  mine: (() => Promise<void>) | undefined,
 ): Promise<void> {
+  const { operator, parameters } = options;
+  const wallet = operatorsWallet(l1Url, deployment, operator);
+  const firstOperators = Array.from({ length: deployment.laneCount }, () => operator.address);
+  const hash = await wallet
+    .deployContract({ abi: settlementAbi, bytecode: settlementBytecode, args: [firstOperators, parameters], nonce })
+    .catch((error: unknown) => {
+      throw refused(`Settlement cannot be deployed from ${operator.address}`, error);
+    });
+  await mine?.();
+  const { status, contractAddress } = await l1Client(l1Url).waitForTransactionReceipt({ hash, timeout: 60_000 });
+  if (status !== 'success' || contractAddress?.toLowerCase() !== deployment.settlement.toLowerCase()) {
+    throw new Failure(`Settlement was not deployed: transaction ${hash} ${status}`, 'try again');
+  }
+  await register(l1Url, deployment, options, mine);
+}
+
+/** Makes the operator a bonded one on each lane where it is not yet: only then is there a poster, and a signer of receipts. */
+async function register(
+  l1Url: string,
+  deployment: Deployment,
+  { operator, receipts }: DeploymentOptions,
+  mine: (() => Promise<void>) | undefined,
+): Promise<void> {
+  const { settlement, poster, chainId } = deployment;
   const l1 = l1Client(l1Url);
+  const wallet = operatorsWallet(l1Url, deployment, operator);
+  const waiting: Hex[] = [];
+  for (let lane = 0; lane < deployment.laneCount; lane++) {
+    const isRegistered = await l1
+      .readContract({ address: settlement, abi: settlementAbi, functionName: 'operatorOf', args: [lane, operator.address] })
+      .then(([bond]) => bond > 0n)
+      // Another contract does not answer: what it is, is checked next.
+      .catch(() => true);
+    if (isRegistered) continue;
+    const minBond = await l1.readContract({ address: settlement, abi: settlementAbi, functionName: 'minBond' });
+    const registration = await signRegistration({ chainId: BigInt(chainId), settlement }, lane, operator.address, receipts);
+    const sent = wallet.writeContract({
+      address: settlement,
+      abi: settlementAbi,
+      functionName: 'register',
+      args: [lane, poster, receipts.address, registration],
+      value: 2n * minBond,
+    });
+    waiting.push(
+      await sent.catch((error: unknown) => {
+        throw refused(`${operator.address} cannot be registered as the operator of lane ${lane}`, error);
+      }),
+    );
+  }
+  if (waiting.length > 0) await mine?.();
+  for (const hash of waiting) {
+    const { status } = await l1.waitForTransactionReceipt({ hash, timeout: 60_000 });
+    if (status !== 'success') throw new Failure(`the operator was not registered: transaction ${hash} ${status}`, 'try again');
+  }
+}
+
+/** The receipt signer's own word that it signs for an operator (PROTOCOL.md §7). */
+export function signRegistration(
+  domain: Domain,
+  lane: number,
+  operator: Address,
+  receipts: HDAccount | PrivateKeyAccount,
+): Promise<Hex> {
+  const digest = registrationDigest(domainSeparator(domain), { lane, operator, signer: receipts.address });
+  return receipts.sign({ hash: toHex(digest) });
+}
+
+function operatorsWallet(l1Url: string, { chainId }: Deployment, operator: DeploymentOptions['operator']) {
   const chain = defineChain({
-    id: deployment.chainId,
+    id: chainId,
     name: 'L1',
     nativeCurrency: { name: 'Ether', symbol: 'ETH', decimals: 18 },
     rpcUrls: { default: { http: [l1Url] } },
   });
-  const wallet = createWalletClient({ account: deployer, chain, transport: http(l1Url, { timeout: 10_000 }) });
-  let hash: Hex;
-  try {
-    hash = await wallet.deployContract({
-      abi: settlementAbi,
-      bytecode: settlementBytecode,
-      args: [deployment.laneCount, BigInt(deployment.maxIncludeDelay), deployment.poster, deployment.receiptSigner],
-      nonce,
-    });
-  } catch (error) {
-    const reason = (error as { shortMessage?: string }).shortMessage ?? (error as Error).message;
-    throw new Failure(
-      `Settlement cannot be deployed from ${deployer.address}: ${reason}`,
-      'does the account have ether on this chain?',
-    );
-  }
-  await mine?.();
-  const { status, contractAddress } = await l1.waitForTransactionReceipt({ hash, timeout: 60_000 });
-  if (status !== 'success' || contractAddress?.toLowerCase() !== deployment.settlement.toLowerCase()) {
-    throw new Failure(`Settlement was not deployed: transaction ${hash} ${status}`, 'try again');
-  }
+  return createWalletClient({ account: operator, chain, transport: http(l1Url, { timeout: 10_000 }) });
+}
+
+function refused(what: string, error: unknown): Failure {
+  const reason = (error as { shortMessage?: string }).shortMessage ?? (error as Error).message;
+  return new Failure(`${what}: ${reason}`, 'does the account have ether on this chain?');
 }

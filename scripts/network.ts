@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type NetworkAccount, type Network as NetworkFile, writeNetwork } from '@sealpost/client/node';
+import { developmentParameters } from '@sealpost/contracts';
 import type { Address } from 'viem';
 import { roleAccount, sequencerKey, type User, writeSequencerKeys } from './accounts.js';
 import { startAnvil } from './anvil.js';
@@ -12,8 +13,6 @@ import { writeUserKeys } from './keyfiles.js';
 import { type Child, Family } from './processes.js';
 import { Failure } from './terminal.js';
 
-/** PROTOCOL.md §7: what the contract of a development network allows, in L1 blocks. */
-export const MAX_INCLUDE_DELAY = 1_800n;
 /** The sequencer's program. */
 export const SEQUENCER = fileURLToPath(new URL('../sequencer/dist/main.js', import.meta.url));
 const READY_MS = 120_000;
@@ -135,11 +134,11 @@ export class Network {
       this.folder,
       this.l1Url,
       {
-        deployer: roleAccount('deployer').account,
+        operator: roleAccount('operator').account,
         laneCount: this.options.laneCount ?? 1,
-        maxIncludeDelay: MAX_INCLUDE_DELAY,
+        parameters: developmentParameters,
         poster: roleAccount('poster').account.address,
-        receiptSigner: roleAccount('receipts').account.address,
+        receipts: roleAccount('receipts').account,
       },
       { ...(this.anvil === undefined ? {} : { mine }), mayDeploy: this.options.deploy ?? true },
     );

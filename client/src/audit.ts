@@ -1,4 +1,4 @@
-import { settlementAbi } from '@sealpost/contracts';
+import { clientAbi } from '@sealpost/contracts';
 import {
   type BatchEntry,
   type BatchHeader,
@@ -218,7 +218,7 @@ class Audit {
         continue;
       }
       for (const { data, topics, blockNumber } of logs) {
-        const { args } = decodeEventLog({ abi: settlementAbi, eventName: 'BatchCommitted', data, topics });
+        const { args } = decodeEventLog({ abi: clientAbi, eventName: 'BatchCommitted', data, topics });
         const state = this.#lanes.get(args.lane);
         // What was committed after the heads were read is for the next audit.
         if (state === undefined || args.number > state.head.number) continue;

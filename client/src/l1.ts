@@ -1,4 +1,4 @@
-import { settlementAbi } from '@sealpost/contracts';
+import { clientAbi } from '@sealpost/contracts';
 import {
   type Hex,
   keccakText,
@@ -50,8 +50,13 @@ export interface L1Options {
 
 type Tag = 'latest' | 'safe' | 'finalized';
 /** Functions of the contract that are only read. */
-type View = 'batchHash' | 'laneCount' | 'maxIncludeDelay' | 'term' | 'receiptSigner' | 'head' | 'isIncluded' | 'poster';
+type View = Extract<(typeof clientAbi)[number], { type: 'function' }>['name'];
 
+/** What receipts of a lane are judged by, as it was read `at` a time by the clock. */
+type RunningTerm = Pick<ReceiptTerms, 'term' | 'signer' | 'operator'> & { readonly at: number };
+
+/** A block of the main network. */
+const MAX_TERM_AGE_MS = 12_000;
 const DEFAULT_TIMEOUT_MS = 15_000;
 const DEFAULT_SLOT_AGE_MS = 500;
 /** A reorg may move a commit to another block. */
@@ -79,7 +84,7 @@ export class L1 {
   readonly #slots = new Map<string, { slot: Promise<BatchSlot>; at: number }>();
   readonly #commitments = new Map<string, { commitment: Promise<Commitment | undefined>; at: number }>();
   readonly #signers = new Map<string, Hex>();
-  readonly #terms = new Map<number, { term: number; at: number }>();
+  readonly #terms = new Map<number, RunningTerm>();
   #latestBlock = 0n;
 
   private constructor(call: Caller, options: L1Options, view: SettlementView, maxIncludeDelay: bigint) {
@@ -153,7 +158,7 @@ export class L1 {
   }
 
   /**
-   * What a receipt is judged by (§7): of the lane's current term, or of the one that `needs` names. Blocks only grow, so a
+   * What a receipt is judged by (§7): of the lane's running term, or of the one that `needs` names. Blocks only grow, so a
    * known newest block that is enough for `includeBy` saves a request.
    */
   async receiptTerms(
@@ -161,24 +166,35 @@ export class L1 {
     needs: { term?: number; includeBy: bigint },
     call: CallOptions = {},
   ): Promise<Omit<ReceiptTerms, 'chainId' | 'settlement'>> {
-    const term = needs.term ?? (await this.#currentTerm(lane, call));
+    const running = await this.#runningTerm(lane, call);
+    const { term, signer, operator } =
+      needs.term === undefined || needs.term === running.term ? running : await this.#endedTerm(lane, needs.term, call);
+    if (needs.includeBy > this.#latestBlock + this.maxIncludeDelay) await this.block('latest', call);
+    return { signer, term, operator, latestBlock: this.#latestBlock, maxIncludeDelay: this.maxIncludeDelay };
+  }
+
+  /** A term, a bond or a signer changes by a transaction on the L1: what is known is believed no longer than it takes to see one. */
+  async #runningTerm(lane: number, call: CallOptions): Promise<RunningTerm> {
+    const known = this.#terms.get(lane);
+    if (known !== undefined && this.#clock.now() - known.at < MAX_TERM_AGE_MS) return known;
+    const read = (functionName: View, args: readonly unknown[]) => this.#call.read(functionName, args, 'latest', call);
+    const [term, account, minBond] = await Promise.all([read('term', [lane]), read('operator', [lane]), read('minBond', [])]);
+    const [bond, exitRequestedAt, , signer] = (await read('operatorOf', [lane, account])) as [bigint, bigint, Hex, Hex];
+    const operator = { bond, minBond: minBond as bigint, exitRequestedAt };
+    const running = { term: term as number, signer, operator, at: this.#clock.now() };
+    this.#terms.set(lane, running);
+    return running;
+  }
+
+  /** Who signed for a term that is over, as far as the contract still says. */
+  async #endedTerm(lane: number, term: number, call: CallOptions): Promise<Pick<ReceiptTerms, 'term' | 'signer' | 'operator'>> {
     const key = `${lane}/${term}`;
     let signer = this.#signers.get(key);
     if (signer === undefined) {
       signer = (await this.#call.read('receiptSigner', [lane, term], 'latest', call)) as Hex;
       this.#signers.set(key, signer);
     }
-    if (needs.includeBy > this.#latestBlock + this.maxIncludeDelay) await this.block('latest', call);
-    return { signer, term, latestBlock: this.#latestBlock, maxIncludeDelay: this.maxIncludeDelay };
-  }
-
-  /** A term ends by a transaction on the L1, so a known one is believed no longer than it takes to see that. */
-  async #currentTerm(lane: number, call: CallOptions): Promise<number> {
-    const known = this.#terms.get(lane);
-    if (known !== undefined && this.#clock.now() - known.at < 12_000) return known.term;
-    const term = (await this.#call.read('term', [lane], 'latest', call)) as number;
-    this.#terms.set(lane, { term, at: this.#clock.now() });
-    return term;
+    return { term, signer, operator: undefined };
   }
 
   /** `Settlement.batchHash(lane, number)` at `latest`, and the highest rung on which it is the same. */
@@ -279,13 +295,13 @@ class Caller {
   }
 
   async read(functionName: View, args: readonly unknown[], tag: Tag, call: CallOptions): Promise<unknown> {
-    const data = encodeFunctionData({ abi: settlementAbi, functionName, args } as never);
+    const data = encodeFunctionData({ abi: clientAbi, functionName, args } as never);
     const result = (await this.request('eth_call', [{ to: this.settlement, data }, tag], call)) as Hex;
     if (result === '0x') {
       throw new L1Error('l1.foreign_contract', `${functionName}: the contract at ${this.settlement} gave no answer at ${tag}`);
     }
     try {
-      return decodeFunctionResult({ abi: settlementAbi, functionName, data: result } as never);
+      return decodeFunctionResult({ abi: clientAbi, functionName, data: result } as never);
     } catch (cause) {
       throw new L1Error('l1.foreign_contract', `${functionName}: the answer of ${this.settlement} is of another type`, { cause });
     }

@@ -1,9 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
-import { settlementAbi, settlementBytecode } from '@sealpost/contracts';
-import type { Hex } from '@sealpost/prover';
-import { type BatchHeader, toHex } from '@sealpost/prover';
+import { developmentParameters, settlementAbi, settlementBytecode } from '@sealpost/contracts';
+import { type BatchHeader, domainSeparator, type Hex, registrationDigest, toHex } from '@sealpost/prover';
 import { createWalletClient, type HttpTransport, http, publicActions } from 'viem';
 import { mnemonicToAccount } from 'viem/accounts';
 
@@ -15,7 +14,7 @@ export function devAccount(index: number) {
   return { account, key: toHex(account.getHdKey().privateKey as Uint8Array) };
 }
 
-/** The account that deploys, posts batches and signs receipts. */
+/** The account that deploys, runs the lanes, posts batches and signs receipts. */
 const operator = devAccount(0);
 export const receiptKey = operator.key;
 
@@ -23,8 +22,8 @@ export interface Anvil {
   readonly url: string;
   readonly transport: HttpTransport;
   blockNumber(): Promise<bigint>;
-  /** Deploys a Settlement contract. */
-  deploy(options?: { laneCount?: number; maxIncludeDelay?: bigint; receiptSigner?: Hex }): Promise<Hex>;
+  /** Deploys a Settlement contract, and registers its operator on every lane. */
+  deploy(options?: { laneCount?: number }): Promise<Hex>;
   commit(settlement: Hex, headers: readonly BatchHeader[]): Promise<void>;
   request(method: string, params: unknown[]): Promise<unknown>;
   stop(): Promise<void>;
@@ -63,13 +62,24 @@ export async function startAnvil(): Promise<Anvil> {
     transport: http(url, { retryCount: 0 }),
     blockNumber: () => wallet.getBlockNumber({ cacheTime: 0 }),
     request,
-    async deploy({ laneCount = 1, maxIncludeDelay = 1_800n, receiptSigner = operator.account.address } = {}) {
-      const args = [laneCount, maxIncludeDelay, operator.account.address, receiptSigner] as const;
+    async deploy({ laneCount = 1 } = {}) {
+      const firstOperators = Array.from({ length: laneCount }, () => operator.account.address);
+      const args = [firstOperators, developmentParameters] as const;
       const hash = await wallet.deployContract({ abi: settlementAbi, bytecode: settlementBytecode, args, chain: null });
-      return ((await mined(hash)).contractAddress as Hex).toLowerCase() as Hex;
+      const settlement = ((await mined(hash)).contractAddress as Hex).toLowerCase() as Hex;
+      const separator = domainSeparator({ chainId: 31_337n, settlement });
+      const { address } = operator.account;
+      for (let lane = 0; lane < laneCount; lane++) {
+        const digest = registrationDigest(separator, { lane, operator: address, signer: address });
+        const registration = await operator.account.sign({ hash: toHex(digest) });
+        const value = developmentParameters.minBond;
+        const call = { address: settlement, abi: settlementAbi, functionName: 'register', chain: null, value } as const;
+        await mined(await wallet.writeContract({ ...call, args: [lane, address, address, registration] }));
+      }
+      return settlement;
     },
     async commit(settlement, headers) {
-      const call = { address: settlement, abi: settlementAbi, functionName: 'commit', args: [headers], chain: null } as const;
+      const call = { address: settlement, abi: settlementAbi, functionName: 'commit', args: [headers, []], chain: null } as const;
       await mined(await wallet.writeContract(call));
     },
     async stop() {

@@ -21,11 +21,18 @@ interface Vm {
     function sign(uint256 privateKey, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function assume(bool condition) external pure;
     function chainId(uint256 id) external;
+    function snapshotState() external returns (uint256 id);
+    function revertToState(uint256 id) external returns (bool);
     function warp(uint256 timestamp) external;
+    function roll(uint256 number) external;
+    function fee(uint256 baseFee) external;
+    function deal(address account, uint256 balance) external;
     function cool(address target) external;
     function store(address target, bytes32 slot, bytes32 value) external;
     function load(address target, bytes32 slot) external view returns (bytes32);
     function prank(address sender) external;
+    function startPrank(address sender) external;
+    function stopPrank() external;
     function expectRevert(bytes calldata revertData) external;
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);
@@ -44,6 +51,7 @@ interface Vm {
         returns (bytes memory);
     function parseJsonBytes32(string calldata json, string calldata key) external pure returns (bytes32);
     function envUint(string calldata name) external view returns (uint256);
+    function envOr(string calldata name, uint256 standard) external view returns (uint256);
     function envAddress(string calldata name) external view returns (address);
     function setEnv(string calldata name, string calldata value) external;
     function toString(address value) external pure returns (string memory);
@@ -57,6 +65,7 @@ interface Vm {
     function assertEq(bytes32 left, bytes32 right, string calldata message) external pure;
     function assertEq(bytes calldata left, bytes calldata right, string calldata message) external pure;
     function assertEq(string calldata left, string calldata right, string calldata message) external pure;
+    function assertEq(bool left, bool right, string calldata message) external pure;
     function assertLe(uint256 left, uint256 right, string calldata message) external pure;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.28;
 
-import {BatchHeader, ISettlement} from "./ISettlement.sol";
+import {BatchHeader, IBatches} from "./IBatches.sol";
 
 /// @title Batches and their hashes (PROTOCOL.md §4)
 /// @dev A header is ten words without a pointer, so its calldata is its ABI encoding: both functions copy it in one piece
@@ -25,7 +25,7 @@ library Batches {
     /// @notice Emits BatchCommitted for a header whose narrow fields were read, and so found clean, before.
     /// @return batchHash the header's hash
     function emitCommitted(BatchHeader calldata header) internal returns (bytes32 batchHash) {
-        bytes32 topic = ISettlement.BatchCommitted.selector;
+        bytes32 topic = IBatches.BatchCommitted.selector;
         uint16 lane = header.lane;
         uint64 batchNumber = header.number;
         assembly ("memory-safe") {

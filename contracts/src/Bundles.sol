@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.28;
 
-import {BundleFields} from "./ISettlement.sol";
+import {BundleFields} from "./IBatches.sol";
 
 /// @title Messages, bundles and their entries in the log (PROTOCOL.md §2, §3, §12)
 library Bundles {

@@ -59,4 +59,16 @@ library MerkleTree {
         }
         return last == 0 && node == root;
     }
+
+    /// @notice Root over leaf hashes, at least one. Takes the array's memory for the levels above.
+    function rootOf(bytes32[] memory leaves) internal view returns (bytes32) {
+        for (uint256 size = leaves.length; size > 1; size = (size + 1) / 2) {
+            for (uint256 i = 0; i + 1 < size; i += 2) {
+                leaves[i / 2] = nodeHash(leaves[i], leaves[i + 1]);
+            }
+            // The level's lone last node is promoted.
+            if (size & 1 == 1) leaves[size / 2] = leaves[size - 1];
+        }
+        return leaves[0];
+    }
 }

@@ -4,7 +4,7 @@ pragma solidity ^0.8.28;
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {Bundles} from "../src/Bundles.sol";
-import {BundleFields} from "../src/ISettlement.sol";
+import {BundleFields} from "../src/IBatches.sol";
 import {Test} from "./Test.sol";
 import {vm} from "../script/Vm.sol";
 

@@ -11,14 +11,25 @@ contract DeployTest is Test {
     function test_DeploysWhatTheEnvironmentSays() public {
         Deploy script = new Deploy();
         vm.setEnv("LANE_COUNT", "5");
-        vm.setEnv("MAX_INCLUDE_DELAY", "1800");
-        vm.setEnv("POSTER", vm.toString(address(0x9057E6)));
-        vm.setEnv("RECEIPT_SIGNER", vm.toString(address(0x516E6)));
+        vm.setEnv("OPERATOR", vm.toString(address(0x0BE7A70)));
+        vm.setEnv("MIN_BOND", "3000000000000000000");
+        vm.setEnv("PENALTY", "1000000000000000000");
+        vm.setEnv("INBOX_FEE", "7");
+        vm.setEnv("FORCED_DELAY", "601");
         ISettlement settlement = script.run();
         vm.assertEq(settlement.laneCount(), 5, "laneCount");
-        vm.assertEq(settlement.maxIncludeDelay(), 1800, "maxIncludeDelay");
-        vm.assertEq(settlement.poster(4), address(0x9057E6), "poster");
-        vm.assertEq(settlement.receiptSigner(4, 1), address(0x516E6), "receiptSigner");
+        vm.assertEq(settlement.operator(4), address(0x0BE7A70), "operator");
+        vm.assertEq(settlement.maxIncludeDelay(), 1_800, "maxIncludeDelay");
+        vm.assertEq(settlement.answerDelay(), 7_200, "answerDelay");
+        vm.assertEq(settlement.evidenceWindow(), 50_400, "evidenceWindow");
+        vm.assertEq(settlement.exitDelay(), 59_400, "exitDelay");
+        vm.assertEq(settlement.takeoverDelay(), 7_200, "takeoverDelay");
+        vm.assertEq(settlement.forcedDelay(), 601, "forcedDelay");
+        vm.assertEq(settlement.minForcedLife(), 86_400, "minForcedLife");
+        vm.assertEq(settlement.withdrawDelay(), 16_200, "withdrawDelay");
+        vm.assertEq(settlement.minBond(), 3 ether, "minBond");
+        vm.assertEq(settlement.penalty(), 1 ether, "penalty");
+        vm.assertEq(settlement.inboxFee(), 7, "inboxFee");
 
         vm.setEnv("LANE_COUNT", "65536");
         vm.expectRevert(abi.encodeWithSelector(Deploy.OutOfRange.selector, "LANE_COUNT", 65_535, 65_536));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.28;
 
-import {BatchHeader, ISettlement, MessageProof} from "../src/ISettlement.sol";
+import {BatchHeader, IBatches, MessageProof} from "../src/IBatches.sol";
+import {ISettlement} from "../src/ISettlement.sol";
 import {Deployer} from "./Deployer.sol";
 import {ProofBuilder} from "./ProofBuilder.sol";
 import {SettlementStorage} from "./SettlementStorage.sol";
@@ -14,7 +15,7 @@ contract InclusionTest is ProofBuilder {
 
     function setUp() public {
         vm.warp(NOW);
-        settlement = Deployer.settlement(1, 1800, POSTER, RECEIPT_SIGNER);
+        settlement = Deployer.running(1);
     }
 
     function testFuzz_TrueProofsHold(
@@ -157,7 +158,7 @@ contract InclusionTest is ProofBuilder {
 
     /// @dev Three lanes: the bundle, the header and the topic must agree, though everything else is true.
     function test_LanesMustAgree() public {
-        settlement = Deployer.settlement(3, 1800, POSTER, RECEIPT_SIGNER);
+        settlement = Deployer.running(3);
         // 0x0007 mod 3 = 1.
         bytes32 topic = bytes32(uint256(7) << 240);
         MessageProof memory proof = _write(topic, "payload", 0, 1);
@@ -245,7 +246,7 @@ contract InclusionTest is ProofBuilder {
     /// @dev One word of the calldata is anything. What still holds says the same proof in other bytes: padding, say.
     function testFuzz_MalformedCalldataProvesNothingElse(uint256 position, uint256 word) public {
         MessageProof memory proof = _committedProof(3, 9, 2, 5);
-        bytes memory data = abi.encodeCall(ISettlement.isIncluded, (proof));
+        bytes memory data = abi.encodeCall(IBatches.isIncluded, (proof));
         position = bound(position, 0, (data.length - 4) / 32 - 1);
         assembly ("memory-safe") {
             mstore(add(add(data, 36), mul(position, 32)), word)

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.28;
 
-import {BatchHeader, ISettlement, MessageProof} from "../src/ISettlement.sol";
+import {BatchHeader, ForcedEntry, MessageProof} from "../src/IBatches.sol";
+import {ISettlement} from "../src/ISettlement.sol";
+import {Deployer} from "./Deployer.sol";
 import {ReferenceTree} from "./ReferenceTree.sol";
 import {Test} from "./Test.sol";
 import {vm} from "../script/Vm.sol";
@@ -11,8 +13,7 @@ import {vm} from "../script/Vm.sol";
 /// @dev Hashes are written out from PROTOCOL.md again, so that nothing here shares code with the contracts.
 abstract contract ProofBuilder is Test {
     uint256 internal constant SENDER_KEY = 0xA11CE;
-    address internal constant POSTER = address(0x9057E6);
-    address internal constant RECEIPT_SIGNER = address(0x516E6);
+    address internal constant POSTER = Deployer.POSTER;
     uint64 internal constant NOW = 1_800_000_000;
 
     ISettlement internal settlement;
@@ -66,7 +67,7 @@ abstract contract ProofBuilder is Test {
         BatchHeader[] memory headers = new BatchHeader[](1);
         headers[0] = header;
         vm.prank(POSTER);
-        settlement.commit(headers);
+        settlement.commit(headers, new ForcedEntry[](0));
     }
 
     /// @dev The header that may follow the lane's head.

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.28;
 
-import {BatchHeader, ISettlement} from "../src/ISettlement.sol";
+import {BatchHeader, ForcedEntry, IBatches} from "../src/IBatches.sol";
+import {IOperators} from "../src/IOperators.sol";
+import {IParameters, Parameters} from "../src/IParameters.sol";
+import {ISettlement} from "../src/ISettlement.sol";
 import {Deployer} from "./Deployer.sol";
 import {ProofBuilder} from "./ProofBuilder.sol";
 import {SettlementStorage} from "./SettlementStorage.sol";
@@ -9,52 +12,83 @@ import {vm, Vm} from "../script/Vm.sol";
 
 contract SettlementTest is ProofBuilder {
     uint16 private constant LANES = 3;
-    uint64 private constant MAX_INCLUDE_DELAY = 1800;
 
     function setUp() public {
         vm.warp(NOW);
-        settlement = Deployer.settlement(LANES, MAX_INCLUDE_DELAY, POSTER, RECEIPT_SIGNER);
+        settlement = Deployer.running(LANES);
     }
 
     // Deployment
 
-    function test_RefusesToBeDeployedWithoutLanesDelayPosterOrSigner() public {
-        vm.expectRevert(abi.encodeWithSelector(ISettlement.NoLanes.selector));
-        Deployer.settlement(0, MAX_INCLUDE_DELAY, POSTER, RECEIPT_SIGNER);
-        vm.expectRevert(abi.encodeWithSelector(ISettlement.NoIncludeDelay.selector));
-        Deployer.settlement(LANES, 0, POSTER, RECEIPT_SIGNER);
-        vm.expectRevert(abi.encodeWithSelector(ISettlement.NoPoster.selector));
-        Deployer.settlement(LANES, MAX_INCLUDE_DELAY, address(0), RECEIPT_SIGNER);
-        vm.expectRevert(abi.encodeWithSelector(ISettlement.NoReceiptSigner.selector));
-        Deployer.settlement(LANES, MAX_INCLUDE_DELAY, POSTER, address(0));
+    function test_RefusesToBeDeployedWithoutLanesOrOperators() public {
+        vm.expectRevert(abi.encodeWithSelector(IParameters.LanesOutOfBounds.selector, 65_535, 0));
+        Deployer.settlement(new address[](0), Deployer.parameters());
+        vm.expectRevert(abi.encodeWithSelector(IOperators.ZeroAddress.selector));
+        Deployer.settlement(new address[](2), Deployer.parameters());
     }
 
-    function testFuzz_KeepsWhatItWasDeployedWith(
-        uint16 lanes,
-        uint64 delay,
-        address poster,
-        address signer,
-        uint16 lane
-    ) public {
-        vm.assume(lanes != 0 && delay != 0 && poster != address(0) && signer != address(0));
-        ISettlement deployed = Deployer.settlement(lanes, delay, poster, signer);
-        bool known = lane < lanes;
-        vm.assertEq(deployed.laneCount(), lanes, "laneCount");
-        vm.assertEq(deployed.maxIncludeDelay(), delay, "maxIncludeDelay");
-        vm.assertEq(deployed.term(lane), known ? 1 : 0, "term");
-        vm.assertEq(deployed.poster(lane), known ? poster : address(0), "poster");
-        vm.assertEq(deployed.receiptSigner(lane, 1), known ? signer : address(0), "receiptSigner");
-        vm.assertEq(deployed.receiptSigner(lane, 0), address(0), "receiptSigner of term 0");
-        vm.assertEq(deployed.receiptSigner(lane, 2), address(0), "receiptSigner of term 2");
+    function test_RefusesParametersThatPromisesCannotRestOn() public {
+        Parameters memory parameters = Deployer.parameters();
+        parameters.maxIncludeDelay = 0;
+        _assertTooSmall(parameters, "maxIncludeDelay", 1, 0);
+        parameters = Deployer.parameters();
+        parameters.answerDelay = 0;
+        _assertTooSmall(parameters, "answerDelay", 1, 0);
+        parameters = Deployer.parameters();
+        parameters.evidenceWindow = 0;
+        _assertTooSmall(parameters, "evidenceWindow", 1, 0);
+        parameters = Deployer.parameters();
+        parameters.exitDelay = 59_399;
+        _assertTooSmall(parameters, "exitDelay", 59_400, 59_399);
+        parameters = Deployer.parameters();
+        parameters.takeoverDelay = 0;
+        _assertTooSmall(parameters, "takeoverDelay", 1, 0);
+        vm.chainId(1);
+        parameters.takeoverDelay = 7_199;
+        _assertTooSmall(parameters, "takeoverDelay", 7_200, 7_199);
+        vm.chainId(31_337);
+        parameters = Deployer.parameters();
+        parameters.forcedDelay = 0;
+        _assertTooSmall(parameters, "forcedDelay", 1, 0);
+        parameters = Deployer.parameters();
+        parameters.withdrawDelay = 9_000;
+        _assertTooSmall(parameters, "withdrawDelay", 9_001, 9_000);
+        parameters = Deployer.parameters();
+        parameters.penalty = 0;
+        _assertTooSmall(parameters, "penalty", 1, 0);
+        parameters = Deployer.parameters();
+        parameters.minBond = 1 ether - 1;
+        _assertTooSmall(parameters, "minBond", 1 ether, 1 ether - 1);
+    }
+
+    function test_KeepsWhatItWasDeployedWith() public view {
+        Parameters memory parameters = Deployer.parameters();
+        vm.assertEq(settlement.laneCount(), LANES, "laneCount");
+        vm.assertEq(settlement.maxIncludeDelay(), parameters.maxIncludeDelay, "maxIncludeDelay");
+        vm.assertEq(settlement.answerDelay(), parameters.answerDelay, "answerDelay");
+        vm.assertEq(settlement.evidenceWindow(), parameters.evidenceWindow, "evidenceWindow");
+        vm.assertEq(settlement.exitDelay(), parameters.exitDelay, "exitDelay");
+        vm.assertEq(settlement.takeoverDelay(), parameters.takeoverDelay, "takeoverDelay");
+        vm.assertEq(settlement.forcedDelay(), parameters.forcedDelay, "forcedDelay");
+        vm.assertEq(settlement.minForcedLife(), parameters.minForcedLife, "minForcedLife");
+        vm.assertEq(settlement.withdrawDelay(), parameters.withdrawDelay, "withdrawDelay");
+        vm.assertEq(settlement.minBond(), parameters.minBond, "minBond");
+        vm.assertEq(settlement.penalty(), parameters.penalty, "penalty");
+        vm.assertEq(settlement.inboxFee(), parameters.inboxFee, "inboxFee");
     }
 
     function test_LanesEndAtLaneCount() public view {
+        address signer = vm.addr(Deployer.RECEIPT_KEY);
         vm.assertEq(settlement.term(LANES - 1), 1, "term of the last lane");
         vm.assertEq(settlement.term(LANES), 0, "term of a lane that does not exist");
+        vm.assertEq(settlement.operator(LANES - 1), Deployer.OPERATOR, "operator of the last lane");
+        vm.assertEq(settlement.operator(LANES), address(0), "operator of a lane that does not exist");
         vm.assertEq(settlement.poster(LANES - 1), POSTER, "poster of the last lane");
         vm.assertEq(settlement.poster(LANES), address(0), "poster of a lane that does not exist");
-        vm.assertEq(settlement.receiptSigner(LANES - 1, 1), RECEIPT_SIGNER, "signer of the last lane");
+        vm.assertEq(settlement.receiptSigner(LANES - 1, 1), signer, "signer of the last lane");
         vm.assertEq(settlement.receiptSigner(LANES, 1), address(0), "signer of a lane that does not exist");
+        vm.assertEq(settlement.receiptSigner(0, 0), address(0), "signer of term 0");
+        vm.assertEq(settlement.receiptSigner(0, 2), address(0), "signer of term 2");
     }
 
     function testFuzz_EveryLaneStartsAtGenesis(uint16 lane, uint64 number) public view {
@@ -110,7 +144,7 @@ contract SettlementTest is ProofBuilder {
         for (uint256 i = 0; i < logs.length; ++i) {
             vm.assertEq(logs[i].emitter, address(settlement), "emitter");
             vm.assertEq(logs[i].topics.length, 4, "topics");
-            vm.assertEq(logs[i].topics[0], ISettlement.BatchCommitted.selector, "signature");
+            vm.assertEq(logs[i].topics[0], IBatches.BatchCommitted.selector, "signature");
             vm.assertEq(uint256(logs[i].topics[1]), 1, "lane");
             vm.assertEq(uint256(logs[i].topics[2]), i + 1, "number");
             vm.assertEq(logs[i].topics[3], keccak256(abi.encode(headers[i])), "batchHash");
@@ -123,17 +157,17 @@ contract SettlementTest is ProofBuilder {
         _assertHead(0, 255, 255 * 256 / 2, NOW);
 
         BatchHeader[] memory headers = _chain(0, 256);
-        vm.expectRevert(abi.encodeWithSelector(ISettlement.BatchesOutOfBounds.selector, 255, 256));
+        vm.expectRevert(abi.encodeWithSelector(IBatches.BatchesOutOfBounds.selector, 255, 256));
         _commitAll(headers);
 
-        vm.expectRevert(abi.encodeWithSelector(ISettlement.BatchesOutOfBounds.selector, 255, 0));
+        vm.expectRevert(abi.encodeWithSelector(IBatches.BatchesOutOfBounds.selector, 255, 0));
         _commitAll(new BatchHeader[](0));
     }
 
     function test_CommitIsAllOrNone() public {
         BatchHeader[] memory headers = _chain(0, 3);
         headers[2].timestamp = NOW + 1;
-        vm.expectRevert(abi.encodeWithSelector(ISettlement.TimestampTooLate.selector, 3, NOW, NOW + 1));
+        vm.expectRevert(abi.encodeWithSelector(IBatches.TimestampTooLate.selector, 3, NOW, NOW + 1));
         _commitAll(headers);
         _assertHead(0, 0, 0, 0);
         vm.assertEq(settlement.batchHash(0, 1), 0, "a batch of a refused commit stayed");
@@ -150,29 +184,29 @@ contract SettlementTest is ProofBuilder {
     function testFuzz_OnlyThePosterCommits(address stranger) public {
         vm.assume(stranger != POSTER);
         BatchHeader[] memory headers = _chain(0, 1);
-        vm.expectRevert(abi.encodeWithSelector(ISettlement.NotPoster.selector, POSTER, stranger));
+        vm.expectRevert(abi.encodeWithSelector(IBatches.NotPoster.selector, POSTER, stranger));
         vm.prank(stranger);
-        settlement.commit(headers);
+        settlement.commit(headers, new ForcedEntry[](0));
     }
 
     function testFuzz_RefusesUnknownLanes(uint16 lane) public {
         lane = uint16(bound(lane, LANES, type(uint16).max));
         BatchHeader memory header = _next(lane, 1, 0);
-        vm.expectRevert(abi.encodeWithSelector(ISettlement.UnknownLane.selector, LANES, lane));
+        vm.expectRevert(abi.encodeWithSelector(IBatches.UnknownLane.selector, LANES, lane));
         _commit(header);
     }
 
     function test_RefusesAnotherLaneInTheSameCommit() public {
         BatchHeader[] memory headers = _chain(0, 2);
         headers[1].lane = 1;
-        vm.expectRevert(abi.encodeWithSelector(ISettlement.WrongLane.selector, 0, 1));
+        vm.expectRevert(abi.encodeWithSelector(IBatches.WrongLane.selector, 0, 1));
         _commitAll(headers);
     }
 
     function test_RefusesWhatIsAlreadyCommittedByItsNumber() public {
         BatchHeader[] memory headers = _chain(0, 2);
         _commitAll(headers);
-        vm.expectRevert(abi.encodeWithSelector(ISettlement.WrongNumber.selector, 3, 1));
+        vm.expectRevert(abi.encodeWithSelector(IBatches.WrongNumber.selector, 3, 1));
         _commitAll(headers);
     }
 
@@ -182,45 +216,45 @@ contract SettlementTest is ProofBuilder {
 
         BatchHeader memory header = _next(0, 1, 0);
         header.number = 4;
-        _assertRefused(header, abi.encodeWithSelector(ISettlement.WrongNumber.selector, 3, 4));
+        _assertRefused(header, abi.encodeWithSelector(IBatches.WrongNumber.selector, 3, 4));
 
         header = _next(0, 1, 0);
         header.term = 2;
-        _assertRefused(header, abi.encodeWithSelector(ISettlement.WrongTerm.selector, 3, 1, 2));
+        _assertRefused(header, abi.encodeWithSelector(IBatches.WrongTerm.selector, 3, 1, 2));
         header.term = 0;
-        _assertRefused(header, abi.encodeWithSelector(ISettlement.WrongTerm.selector, 3, 1, 0));
+        _assertRefused(header, abi.encodeWithSelector(IBatches.WrongTerm.selector, 3, 1, 0));
 
         header = _next(0, 1, 0);
         header.parentHash = 0;
-        _assertRefused(header, abi.encodeWithSelector(ISettlement.WrongParentHash.selector, 3, parentHash, bytes32(0)));
+        _assertRefused(header, abi.encodeWithSelector(IBatches.WrongParentHash.selector, 3, parentHash, bytes32(0)));
 
         header = _next(0, 1, 0);
         header.firstSequence = 4;
-        _assertRefused(header, abi.encodeWithSelector(ISettlement.WrongFirstSequence.selector, 3, 3, 4));
+        _assertRefused(header, abi.encodeWithSelector(IBatches.WrongFirstSequence.selector, 3, 3, 4));
         header.firstSequence = 2;
-        _assertRefused(header, abi.encodeWithSelector(ISettlement.WrongFirstSequence.selector, 3, 3, 2));
+        _assertRefused(header, abi.encodeWithSelector(IBatches.WrongFirstSequence.selector, 3, 3, 2));
 
         header = _next(0, 0, 0);
-        _assertRefused(header, abi.encodeWithSelector(ISettlement.CountOutOfBounds.selector, 3, 1_048_576, 0));
+        _assertRefused(header, abi.encodeWithSelector(IBatches.CountOutOfBounds.selector, 3, 1_048_576, 0));
         header = _next(0, 1_048_577, 0);
-        _assertRefused(header, abi.encodeWithSelector(ISettlement.CountOutOfBounds.selector, 3, 1_048_576, 1_048_577));
+        _assertRefused(header, abi.encodeWithSelector(IBatches.CountOutOfBounds.selector, 3, 1_048_576, 1_048_577));
 
         header = _next(0, 1, 0);
         header.inboxCount = 1;
-        _assertRefused(header, abi.encodeWithSelector(ISettlement.WrongInboxCount.selector, 3, 0, 1));
+        _assertRefused(header, abi.encodeWithSelector(IBatches.WrongInboxCount.selector, 3, 0, 1));
 
         header = _next(0, 1, 0);
         header.timestamp = NOW - 1;
-        _assertRefused(header, abi.encodeWithSelector(ISettlement.TimestampTooEarly.selector, 3, NOW, NOW - 1));
+        _assertRefused(header, abi.encodeWithSelector(IBatches.TimestampTooEarly.selector, 3, NOW, NOW - 1));
         header.timestamp = NOW + 1;
-        _assertRefused(header, abi.encodeWithSelector(ISettlement.TimestampTooLate.selector, 3, NOW, NOW + 1));
+        _assertRefused(header, abi.encodeWithSelector(IBatches.TimestampTooLate.selector, 3, NOW, NOW + 1));
     }
 
     function test_GenesisHasNoParent() public {
         BatchHeader memory header = _next(0, 1, 0);
         header.parentHash = keccak256("a parent");
         _assertRefused(
-            header, abi.encodeWithSelector(ISettlement.WrongParentHash.selector, 1, bytes32(0), header.parentHash)
+            header, abi.encodeWithSelector(IBatches.WrongParentHash.selector, 1, bytes32(0), header.parentHash)
         );
     }
 
@@ -230,22 +264,22 @@ contract SettlementTest is ProofBuilder {
         bytes32 parentHash = headers[1].parentHash;
 
         headers[1].parentHash = 0;
-        vm.expectRevert(abi.encodeWithSelector(ISettlement.WrongParentHash.selector, 2, parentHash, bytes32(0)));
+        vm.expectRevert(abi.encodeWithSelector(IBatches.WrongParentHash.selector, 2, parentHash, bytes32(0)));
         _commitAll(headers);
         headers[1].parentHash = parentHash;
 
         headers[1].firstSequence = 0;
-        vm.expectRevert(abi.encodeWithSelector(ISettlement.WrongFirstSequence.selector, 2, 1, 0));
+        vm.expectRevert(abi.encodeWithSelector(IBatches.WrongFirstSequence.selector, 2, 1, 0));
         _commitAll(headers);
         headers[1].firstSequence = 1;
 
         headers[1].timestamp = NOW - 1;
-        vm.expectRevert(abi.encodeWithSelector(ISettlement.TimestampTooEarly.selector, 2, NOW, NOW - 1));
+        vm.expectRevert(abi.encodeWithSelector(IBatches.TimestampTooEarly.selector, 2, NOW, NOW - 1));
         _commitAll(headers);
         headers[1].timestamp = NOW;
 
         headers[1].number = 1;
-        vm.expectRevert(abi.encodeWithSelector(ISettlement.WrongNumber.selector, 2, 1));
+        vm.expectRevert(abi.encodeWithSelector(IBatches.WrongNumber.selector, 2, 1));
         _commitAll(headers);
     }
 
@@ -268,11 +302,12 @@ contract SettlementTest is ProofBuilder {
     /// @dev A word with bits above its type would be hashed as it stands, so the decoder has to refuse it.
     function test_RefusesDirtyWordsInEveryNarrowField() public {
         BatchHeader[] memory headers = _chain(0, 1);
-        bytes memory call = abi.encodeCall(ISettlement.commit, (headers));
+        bytes memory call = abi.encodeCall(IBatches.commit, (headers, new ForcedEntry[](0)));
         uint8[7] memory words = [0, 1, 2, 4, 5, 7, 8];
         for (uint256 i = 0; i < words.length; ++i) {
             bytes memory dirty = bytes.concat(call);
-            dirty[4 + 64 + 32 * uint256(words[i])] = 0x01;
+            // Behind the selector, the offsets of both arrays and the length of the first.
+            dirty[4 + 96 + 32 * uint256(words[i])] = 0x01;
             vm.prank(POSTER);
             (bool accepted,) = address(settlement).call(dirty);
             vm.assertFalse(accepted, "dirty word accepted");
@@ -322,7 +357,7 @@ contract SettlementTest is ProofBuilder {
         BatchHeader[] memory headers = new BatchHeader[](1);
         headers[0] = any;
         vm.prank(POSTER);
-        (bool accepted,) = address(settlement).call(abi.encodeCall(ISettlement.commit, (headers)));
+        (bool accepted,) = address(settlement).call(abi.encodeCall(IBatches.commit, (headers, new ForcedEntry[](0))));
         vm.assertTrue(accepted == allowed, allowed ? "refused against the rules" : "accepted against the rules");
         if (accepted) {
             _assertHead(1, 2, next.firstSequence + any.count, any.timestamp);
@@ -361,7 +396,14 @@ contract SettlementTest is ProofBuilder {
 
     function _commitAll(BatchHeader[] memory headers) private {
         vm.prank(POSTER);
-        settlement.commit(headers);
+        settlement.commit(headers, new ForcedEntry[](0));
+    }
+
+    function _assertTooSmall(Parameters memory parameters, string memory name, uint256 min, uint256 got) private {
+        address[] memory firstOperators = new address[](1);
+        firstOperators[0] = Deployer.OPERATOR;
+        vm.expectRevert(abi.encodeWithSelector(IParameters.ParameterTooSmall.selector, name, min, got));
+        Deployer.settlement(firstOperators, parameters);
     }
 
     function _assertRefused(BatchHeader memory header, bytes memory revertData) private {

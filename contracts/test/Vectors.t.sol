@@ -3,7 +3,8 @@ pragma solidity ^0.8.28;
 
 import {Batches} from "../src/Batches.sol";
 import {Bundles} from "../src/Bundles.sol";
-import {BatchHeader, BundleFields, ISettlement, MessageProof} from "../src/ISettlement.sol";
+import {BatchHeader, BundleFields, MessageProof} from "../src/IBatches.sol";
+import {ISettlement} from "../src/ISettlement.sol";
 import {MerkleTree} from "../src/MerkleTree.sol";
 import {ReferenceTree} from "./ReferenceTree.sol";
 import {SettlementStorage} from "./SettlementStorage.sol";
@@ -95,7 +96,9 @@ contract VectorsTest is Test {
     function setUp() public {
         vm.chainId(31337);
         vm.prank(DEPLOYER);
-        settlement = Deployer.settlement(1, 1800, address(1), address(2));
+        address[] memory firstOperators = new address[](1);
+        firstOperators[0] = Deployer.OPERATOR;
+        settlement = Deployer.settlement(firstOperators, Deployer.parameters());
         protocol = vm.readFile("prover/vectors/protocol.json");
     }
 

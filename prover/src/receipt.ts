@@ -1,5 +1,5 @@
 import { entryHash } from './bundle.js';
-import { concat, fromHex, type Hex, lowerHex, Reader, toHex, uintWord } from './bytes.js';
+import { addressWord, concat, fromHex, type Hex, lowerHex, Reader, toHex, uintWord } from './bytes.js';
 import { ProtocolError } from './errors.js';
 import {
   type Domain,
@@ -36,11 +36,23 @@ export interface Receipt extends ReceiptStatement {
   readonly signature: Hex;
 }
 
+/** What an operator has at stake, and whether it stays (§7). */
+export interface OperatorFacts {
+  /** Wei. */
+  readonly bond: bigint;
+  /** Wei: a bond below it holds nothing. */
+  readonly minBond: bigint;
+  /** The L1 block in which it asked to leave; 0 if it did not. */
+  readonly exitRequestedAt: bigint;
+}
+
 /** What the L1 says, against which a receipt is judged. */
 export interface ReceiptTerms extends Domain {
   /** The operator's signer for (lane, term), from the contract. */
   readonly signer: Hex;
   readonly term: number;
+  /** Of the lane's running term, from the contract. Absent for a term that has ended: its receipts bind by their signer alone. */
+  readonly operator?: OperatorFacts | undefined;
   /** The verifier's own newest L1 block. */
   readonly latestBlock: bigint;
   readonly maxIncludeDelay: bigint;
@@ -75,6 +87,22 @@ export function receiptDigest(separator: Uint8Array, statement: ReceiptStatement
   );
 }
 
+const REGISTRATION_TYPE = /* @__PURE__ */ keccakText('ReceiptSigner(uint16 lane,address operator,address signer)');
+
+/**
+ * The EIP-712 digest by which a receipt signer's key says whose receipts it signs (§7): 32 bytes. Nobody else can register it.
+ * @throws value.malformed for a field outside its type
+ */
+export function registrationDigest(
+  separator: Uint8Array,
+  { lane, operator, signer }: { lane: number; operator: Hex; signer: Hex },
+): Uint8Array {
+  return typedDataDigest(
+    separator,
+    keccak256(concat(REGISTRATION_TYPE, uintWord(lane, 2), addressWord(operator), addressWord(signer))),
+  );
+}
+
 /**
  * The receipt of the entry at `index` of a commit group whose entryHashes make `tree` (§7).
  * @throws value.malformed if the group has no such entry
@@ -105,7 +133,7 @@ export function buildReceipt(
 
 /**
  * Returns only if the receipt is a promise that the contract's current signer made and can be held to (§7): signer, term,
- * deadline, void 0, and the path from the entry to the signed root. Whether it is about the caller's own bundle is for the
+ * bond, no exit, deadline, void 0, and the path from the entry to the signed root. Whether it is about the caller's own bundle is for the
  * caller to compare: its `lane` (the lane `terms` was read for), its `bundleHash`, and `previous` with earlier receipts.
  * @throws receipt.invalid with `step`, the first check that fails
  */
@@ -116,6 +144,11 @@ export function verifyReceipt(
 ): void {
   if (receipt.void !== 0) throw invalid('void', 'expected an entry that is not void');
   if (receipt.term !== terms.term) throw invalid('term', `expected the current term ${terms.term}, got ${receipt.term}`);
+  if (terms.operator !== undefined) {
+    const { bond, minBond, exitRequestedAt } = terms.operator;
+    if (bond < minBond) throw invalid('bond', `expected a bond of at least ${minBond} wei behind it, got ${bond}`);
+    if (exitRequestedAt > 0n) throw invalid('exit', `the operator asked to leave in L1 block ${exitRequestedAt}`);
+  }
   const latestDeadline = terms.latestBlock + terms.maxIncludeDelay;
   if (receipt.includeBy > latestDeadline) {
     throw invalid('includeBy', `expected a deadline of at most L1 block ${latestDeadline}, got ${receipt.includeBy}`);

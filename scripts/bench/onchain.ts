@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { settlementAbi, settlementBytecode } from '@sealpost/contracts';
+import { developmentParameters, settlementAbi, settlementBytecode } from '@sealpost/contracts';
 import { type BatchHeader, batchHash, type Hex } from '@sealpost/prover';
 import { createWalletClient, http } from 'viem';
 import { roleAccount } from '../accounts.js';
 import { type Acknowledged, checkAcknowledged, type Verdict } from '../acknowledged.js';
-import { l1Client } from '../deployment.js';
+import { l1Client, signRegistration } from '../deployment.js';
 import { deployDirectMessages, directCall, sumGas } from '../direct.js';
 import type { Network } from '../network.js';
 import { LoadSender, makeRegion, type PresignedBundle } from '../presigned.js';
@@ -198,11 +198,22 @@ async function measureCommits(bench: Bench, l1Url: string) {
   const l1 = l1Client(l1Url);
   const { account } = roleAccount('direct');
   const wallet = createWalletClient({ account, transport: http(l1Url, { timeout: 10_000 }) });
-  const args = [1, 1_800n, account.address, account.address] as const;
+  const args = [[account.address], developmentParameters] as const;
   const deployment = await wallet.deployContract({ abi: settlementAbi, bytecode: settlementBytecode, args, chain: null });
   await mine(l1Url);
   const { contractAddress } = await l1.waitForTransactionReceipt({ hash: deployment });
   if (!contractAddress) throw new Error('the contract was not deployed');
+  const { address } = account;
+  const domain = { chainId: BigInt(await l1.getChainId()), settlement: contractAddress };
+  const registration = await signRegistration(domain, 0, address, account);
+  const register = { address: contractAddress, abi: settlementAbi, functionName: 'register', chain: null } as const;
+  const registered = await wallet.writeContract({
+    ...register,
+    args: [0, address, address, registration],
+    value: developmentParameters.minBond,
+  });
+  await mine(l1Url);
+  await l1.waitForTransactionReceipt({ hash: registered });
   let parent: { readonly number: bigint; readonly hash: Hex; readonly end: bigint } = {
     number: 0n,
     hash: `0x${'00'.repeat(32)}`,
@@ -229,7 +240,7 @@ async function measureCommits(bench: Bench, l1Url: string) {
       parent = { number: header.number, hash: batchHash(header), end: firstSequence + BigInt(count) };
       return header;
     });
-    const contract = { address: contractAddress, abi: settlementAbi, functionName: 'commit', args: [headers] } as const;
+    const contract = { address: contractAddress, abi: settlementAbi, functionName: 'commit', args: [headers, []] } as const;
     const hash = await wallet.writeContract({ ...contract, gas: 16_000_000n, chain: null });
     await mine(l1Url);
     const { gasUsed, status } = await l1.waitForTransactionReceipt({ hash });

@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createRequire } from 'node:module';
-import { settlementAbi, settlementBytecode } from '@sealpost/contracts';
-import type { Hex } from '@sealpost/prover';
-import { encodeDeployData, getContractAddress } from 'viem';
+import { developmentParameters, settlementAbi, settlementBytecode } from '@sealpost/contracts';
+import { domainSeparator, type Hex, registrationDigest, toHex } from '@sealpost/prover';
+import { encodeDeployData, encodeFunctionData, getContractAddress } from 'viem';
 import { type PrivateKeyAccount, privateKeyToAccount } from 'viem/accounts';
 
 /** The first of anvil's well-known development accounts. */
@@ -11,6 +11,7 @@ export const KEYS = [
   '0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80',
   '0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d',
   '0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a',
+  '0x7c852118294e51e653712a81e05800f419141751be58f605c371e15141b007a6',
 ] as const satisfies Hex[];
 
 export interface AnvilOptions {
@@ -114,12 +115,33 @@ export async function sendTransaction(
   return anvil.rpc<Hex>('eth_sendRawTransaction', [raw]);
 }
 
-/** Deploys Settlement as the account's first transaction; on `--no-mining` the block is mined here. */
-export async function deploySettlement(anvil: Anvil, { laneCount = 1, poster = KEYS[0], signer = KEYS[1] } = {}): Promise<Hex> {
-  const deployer = privateKeyToAccount(KEYS[2]);
-  const args = [laneCount, 1_800n, privateKeyToAccount(poster).address, privateKeyToAccount(signer).address] as const;
-  const data = encodeDeployData({ abi: settlementAbi, bytecode: settlementBytecode, args });
-  await sendTransaction(anvil, deployer, { nonce: 0, data, gas: 5_000_000n });
+/**
+ * Deploys Settlement as the account's first transaction and registers that account as the operator of all lanes; on
+ * `--no-mining` the block of both is mined here.
+ */
+export async function deploySettlement(anvil: Anvil, { laneCount = 1, operatorKey = KEYS[2] as Hex } = {}): Promise<Hex> {
+  const operator = privateKeyToAccount(operatorKey);
+  const settlement = getContractAddress({ from: operator.address, nonce: 0n }).toLowerCase() as Hex;
+  const firstOperators = Array.from({ length: laneCount }, () => operator.address);
+  const data = encodeDeployData({
+    abi: settlementAbi,
+    bytecode: settlementBytecode,
+    args: [firstOperators, developmentParameters],
+  });
+  await sendTransaction(anvil, operator, { nonce: 0, data, gas: 12_000_000n });
+  const separator = domainSeparator({ chainId: 31_337n, settlement });
+  const receipts = privateKeyToAccount(KEYS[1]);
+  for (let lane = 0; lane < laneCount; lane++) {
+    const digest = registrationDigest(separator, { lane, operator: operator.address, signer: receipts.address });
+    const registration = await receipts.sign({ hash: toHex(digest) });
+    const call = encodeFunctionData({
+      abi: settlementAbi,
+      functionName: 'register',
+      args: [lane, privateKeyToAccount(KEYS[0]).address, receipts.address, registration],
+    });
+    const transaction = { nonce: 1 + lane, to: settlement, data: call, value: developmentParameters.minBond, gas: 300_000n };
+    await sendTransaction(anvil, operator, transaction);
+  }
   await anvil.mine();
-  return getContractAddress({ from: deployer.address, nonce: 0n }).toLowerCase() as Hex;
+  return settlement;
 }

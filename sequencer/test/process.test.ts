@@ -190,14 +190,8 @@ describe('it refuses to start, with one clear line and an exit code', () => {
 
   test('the database of another contract', async () => {
     expect((await run(data('foreign'), ['create']).exited).code).toBe(0);
-    // The same bytes at another address, for the same keys.
-    const code = await anvil.rpc<Hex>('eth_getCode', [settlement, 'latest']);
-    const other: Hex = `0x${'34'.repeat(20)}`;
-    await anvil.rpc('anvil_setCode', [other, code]);
-    for (let slot = 0; slot < 8; slot++) {
-      const value = await anvil.rpc<Hex>('eth_getStorageAt', [settlement, `0x${slot.toString(16)}`, 'latest']);
-      await anvil.rpc('anvil_setStorageAt', [other, `0x${slot.toString(16).padStart(64, '0')}`, value]);
-    }
+    // Of another operator, with the same posting account and receipt signer.
+    const other = await deploySettlement(anvil, { operatorKey: KEYS[3] });
     const it = run({ ...data('foreign'), SEALPOST_SETTLEMENT: other });
     expect(await it.exited).toEqual({ code: 1, signal: null });
     expect(it.stderr).toMatch(/the database belongs to settlement 0x.* another SEALPOST_DATA/);

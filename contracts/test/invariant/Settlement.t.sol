@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.28;
 
-import {BatchHeader, ISettlement} from "../../src/ISettlement.sol";
+import {BatchHeader} from "../../src/IBatches.sol";
+import {ISettlement} from "../../src/ISettlement.sol";
 import {Test} from "../Test.sol";
 import {vm} from "../../script/Vm.sol";
 import {SettlementHandler} from "./SettlementHandler.sol";

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.28;
 
-import {BatchHeader, ISettlement} from "../../src/ISettlement.sol";
+import {BatchHeader, ForcedEntry, IBatches} from "../../src/IBatches.sol";
+import {ISettlement} from "../../src/ISettlement.sol";
 import {Deployer} from "../Deployer.sol";
 import {Test} from "../Test.sol";
 import {vm} from "../../script/Vm.sol";
@@ -9,9 +10,9 @@ import {vm} from "../../script/Vm.sol";
 /// @notice The world around a Settlement with three lanes: a poster, strangers and time. Remembers what was taken.
 contract SettlementHandler is Test {
     uint16 private constant LANES = 3;
-    address private constant POSTER = address(0x9057E6);
+    address private constant POSTER = Deployer.POSTER;
 
-    ISettlement public immutable settlement = Deployer.settlement(LANES, 1800, POSTER, address(0x516E6));
+    ISettlement public immutable settlement = Deployer.running(LANES);
     /// @notice Commits that were taken although a rule forbids them.
     uint256 public wronglyTaken;
 
@@ -35,7 +36,7 @@ contract SettlementHandler is Test {
     function commit(uint16 lane, uint8 length, uint256 seed) external {
         BatchHeader[] memory headers = _headers(lane, length, seed);
         vm.prank(POSTER);
-        settlement.commit(headers);
+        settlement.commit(headers, new ForcedEntry[](0));
         for (uint256 i = 0; i < headers.length; ++i) {
             uint16 headerLane = headers[i].lane;
             taken[headerLane].push(headers[i]);
@@ -85,7 +86,7 @@ contract SettlementHandler is Test {
 
     function _tryCommit(address sender, BatchHeader[] memory headers) private {
         vm.prank(sender);
-        (bool success,) = address(settlement).call(abi.encodeCall(ISettlement.commit, (headers)));
+        (bool success,) = address(settlement).call(abi.encodeCall(IBatches.commit, (headers, new ForcedEntry[](0))));
         if (success) ++wronglyTaken;
     }
 

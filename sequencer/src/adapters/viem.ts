@@ -178,7 +178,7 @@ function accountOf(posterKey: Hex): PrivateKeyAccount {
 }
 
 const commitData = (headers: readonly BatchHeader[]): Hex =>
-  encodeFunctionData({ abi: settlementAbi, functionName: 'commit', args: [headers] });
+  encodeFunctionData({ abi: settlementAbi, functionName: 'commit', args: [headers, []] });
 
 const sign = (
   account: PrivateKeyAccount,

@@ -1,0 +1,2 @@
+export * from './abi.js';
+export { developmentParameters, mainNetworkDelays, type Parameters } from './parameters.js';
