@@ -1,5 +1,18 @@
 import { Loop, type Until } from './loop.js';
-import type { Clock, Commitment, L1, L1Block, L1Step, L1View, LaneRungs, Log, Rung, SealedBatch, Store } from './ports.js';
+import type {
+  Clock,
+  Commitment,
+  L1,
+  L1Block,
+  L1Step,
+  L1View,
+  LaneRungs,
+  Log,
+  Rung,
+  SealedBatch,
+  SettlementEvents,
+  Store,
+} from './ports.js';
 import { L1Error, StoreFullError } from './ports.js';
 
 /** anvil and its like: one node, which may be restarted from yesterday's state or from nothing. */
@@ -190,7 +203,7 @@ export class Follower {
   private safe = 0n;
   private finalized = 0n;
   /** Blocks and logs asked for by hash, which never change: a round that failed half-way goes on where it was. */
-  private readonly fetched = new Map<L1Block['hash'], { block?: L1Block; commitments?: Commitment[] }>();
+  private readonly fetched = new Map<L1Block['hash'], { block?: L1Block; events?: SettlementEvents }>();
   private behindAt: { readonly hash: L1Block['hash']; readonly since: number } | undefined;
   private reorgs = 0;
   private deepestReorgBlocks = 0;
@@ -277,8 +290,10 @@ export class Follower {
 
   /** Takes new blocks in, with the commitments in them, after forgetting everything above `ancestor` if there is one. */
   private async adopt(blocks: readonly L1Block[], ancestor: L1Block | undefined, until: Until): Promise<void> {
-    const commitments: Commitment[] = [];
-    for (const { hash } of blocks) commitments.push(...(await this.commitmentsIn(hash, until)));
+    const events: SettlementEvents[] = [];
+    for (const { hash } of blocks) events.push(await this.eventsIn(hash, until));
+    const commitments = events.flatMap((one) => one.commitments);
+    const forced = events.flatMap((one) => one.forced);
     const below = ancestor === undefined ? this.kept : this.kept.filter(({ number }) => number <= ancestor.number);
     const followed = [...below, ...blocks];
     const latest = followed.at(-1);
@@ -287,7 +302,7 @@ export class Follower {
     const safe = nextRung(this.safe, await this.tag('safe', followed, until), latest.number, ancestor?.number);
     const finalized = nextRung(this.finalized, await this.tag('finalized', followed, until), latest.number, ancestor?.number);
     const keepFrom = this.keepFrom(latest.number, finalized);
-    await this.persist({ keepUpTo: ancestor?.number, keepFrom, blocks, commitments });
+    await this.persist({ keepUpTo: ancestor?.number, keepFrom, blocks, commitments, forced });
     this.safe = safe;
     this.finalized = finalized;
     this.kept = followed.filter(({ number }) => number >= keepFrom);
@@ -303,10 +318,10 @@ export class Follower {
     return block;
   }
 
-  private async commitmentsIn(hash: L1Block['hash'], until: Until): Promise<Commitment[]> {
-    const commitments = this.fetched.get(hash)?.commitments ?? (await until(this.options.l1.commitmentsIn(hash)));
-    this.fetched.set(hash, { ...this.fetched.get(hash), commitments });
-    return commitments;
+  private async eventsIn(hash: L1Block['hash'], until: Until): Promise<SettlementEvents> {
+    const events = this.fetched.get(hash)?.events ?? (await until(this.options.l1.eventsIn(hash)));
+    this.fetched.set(hash, { ...this.fetched.get(hash), events });
+    return events;
   }
 
   private keepFrom(latest: bigint, finalized: bigint): bigint {
@@ -380,7 +395,7 @@ export class Follower {
   private async forgetEverything(): Promise<void> {
     this.reorgs++;
     this.deepestReorgBlocks = Math.max(this.deepestReorgBlocks, this.kept.length);
-    await this.options.store.applyL1({ keepUpTo: BEFORE_EVERYTHING, blocks: [], commitments: [] });
+    await this.options.store.applyL1({ keepUpTo: BEFORE_EVERYTHING, blocks: [], commitments: [], forced: [] });
     this.kept = [];
     this.safe = 0n;
     this.finalized = 0n;
@@ -450,9 +465,9 @@ export class Follower {
       const end = first + BigInt(size) - 1n;
       const last = end < to ? end : to;
       const before = await until(l1.block(last));
-      let commitments: Commitment[];
+      let events: SettlementEvents;
       try {
-        commitments = await until(l1.commitmentsBetween(first, last));
+        events = await until(l1.eventsBetween(first, last));
       } catch (error) {
         // Providers bound the range, the answer's size or its time, each in its own words: ask for less, at once.
         const isRefused = error instanceof L1Error && (error.code === 'l1.rpc' || error.code === 'l1.timeout');
@@ -465,7 +480,7 @@ export class Follower {
       if (before === undefined || before.hash !== after?.hash) {
         throw new L1Error('l1.rpc', `block ${last} changed while the logs before it were read`);
       }
-      await this.persist({ keepFrom: last, keepUpTo: first - 1n, blocks: [before], commitments });
+      await this.persist({ keepFrom: last, keepUpTo: first - 1n, blocks: [before], ...events });
       this.kept = [before];
       first = last + 1n;
     }
@@ -487,6 +502,9 @@ export class Follower {
     await store.applyL1(step);
     for (const { lane, number, blockNumber, transactionHash } of step.commitments) {
       log.info('batch.committed', { lane, number, blockNumber, transactionHash });
+    }
+    for (const { lane, index, deadline, blockNumber } of step.forced) {
+      log.info('inbox.forced', { lane, index, deadline, blockNumber });
     }
   }
 

@@ -12,6 +12,7 @@ import { type Config, ConfigError, configReference, describeConfig, parseConfig 
 import { RequestError } from './errors.js';
 import { DEVELOPMENT_CHAIN_ID, defaultFollowerConfig, Follower } from './follower.js';
 import { createApp, type Readiness } from './http.js';
+import { dueBundles } from './inbox.js';
 import { Lifecycle } from './lifecycle.js';
 import { Live } from './live.js';
 import { Metrics } from './metrics.js';
@@ -255,6 +256,7 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
     log,
     onFatal,
     view,
+    hashing: nativeHashing,
     config: { ...defaultPosterConfig, maxFeePerGas: config.maxFeePerGas, bumpAfterMs: config.bumpAfterMs },
   });
   lifecycle.opened('poster', () => poster.stop());
@@ -296,6 +298,7 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
     log,
     hashing: nativeHashing,
     maxGroupBytes: config.maxGroupBytes,
+    forcedDue: () => dueBundles(store, view()),
     ...(rates === undefined ? {} : { waitForRate: (sender: Hex, messages: number) => rates.take(sender, messages) }),
     onAppended: (groups, topicKeys) => {
       for (const { lane, entries } of groups)
@@ -308,6 +311,7 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
     onFatal,
   });
   lifecycle.opened('sequencer', () => sequencer.stop());
+  follower.onChange(() => sequencer.inboxChanged());
 
   const reader = new LogReader({ store, book, domain, hashing: nativeHashing, view, sealed: (lane) => sealer.sealed(lane) });
   const metrics = new Metrics(

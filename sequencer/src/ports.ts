@@ -126,6 +126,26 @@ export interface Commitment {
   readonly blockHash: Hex;
 }
 
+/** A bundle in the contract's inbox (§8), as the L1 has it. */
+export interface ForcedBundle {
+  readonly lane: number;
+  /** Its place in the lane's inbox, from 0. */
+  readonly index: bigint;
+  readonly bundleHash: Hex;
+  /** The last L1 block that may commit without it. */
+  readonly deadline: bigint;
+  /** As encoded in §3, without its frame; the contract has checked all of it but the nonce. */
+  readonly bundle: Uint8Array;
+  readonly blockNumber: bigint;
+}
+
+/** The inbox's bundle `index` stands at `sequence` of the log. */
+export interface ForcedPlace {
+  readonly lane: number;
+  readonly index: bigint;
+  readonly sequence: bigint;
+}
+
 /** A commit transaction that was, or is about to be, given to the L1. */
 export interface SendRecord {
   readonly transactionHash: Hex;
@@ -157,9 +177,18 @@ export interface Store {
 
   /**
    * Adds groups, at most one a lane, whose entries follow on their lanes' last ones, and writes down signatures of groups added
-   * before. Resolves to the topic keys of the messages added, for whoever waits for them.
+   * before, and which of the entries are out of the inbox. Resolves to the topic keys of the messages added, for whoever waits
+   * for them. A power failure may take the places in the inbox, never the entries: those bundles are entered again, as void.
    */
-  appendGroups(groups: readonly CommitGroup[], signed: readonly SignedStatement[]): Promise<Float64Array>;
+  appendGroups(
+    groups: readonly CommitGroup[],
+    signed: readonly SignedStatement[],
+    forced?: readonly ForcedPlace[],
+  ): Promise<Float64Array>;
+  /** Bundles of the inbox that have no place in the log yet, of blocks up to this one, in order. */
+  forcedWaiting(lane: number, upToBlock: bigint, limit: number): ForcedBundle[];
+  /** The entries from `firstSequence` on, below `endSequence`, that are out of the inbox, in order. */
+  forcedIn(lane: number, firstSequence: bigint, endSequence: bigint): ForcedPlace[];
   /** The next sequence of a lane, and the acceptance time of its last entry (0 if there is none). */
   tail(lane: number): { nextSequence: bigint; acceptedAt: bigint };
   /** The latest entry of an account that is not void. */
@@ -198,8 +227,8 @@ export interface Store {
   // Written by the follower only.
 
   /**
-   * One step of following the L1, all or nothing: forgets blocks and commitments above `keepUpTo`, then adds. Blocks
-   * below `keepFrom` are forgotten too (commitments are kept for good).
+   * One step of following the L1, all or nothing: forgets blocks, commitments and forced bundles above `keepUpTo`, then adds.
+   * Blocks below `keepFrom` are forgotten too (the others are kept for good).
    */
   applyL1(step: L1Step): Promise<void>;
   /** The followed blocks that are still kept, oldest first. */
@@ -227,6 +256,7 @@ export interface L1Step {
   readonly keepFrom?: bigint | undefined;
   readonly blocks: readonly L1Block[];
   readonly commitments: readonly Commitment[];
+  readonly forced: readonly ForcedBundle[];
 }
 
 /** A durable write failed and left nothing behind: no room. Retried when there is room again. */
@@ -263,6 +293,29 @@ export interface SettlementFacts {
   readonly laneCount: number;
   readonly maxIncludeDelay: bigint;
   readonly lanes: readonly { readonly term: number; readonly poster: Hex; readonly receiptSigner: Hex }[];
+}
+
+/** What the contract told of, in the order of the chain. */
+export interface SettlementEvents {
+  readonly commitments: readonly Commitment[];
+  readonly forced: readonly ForcedBundle[];
+}
+
+/** Where a commit has put the inbox's next bundle (§8): the contract's `ForcedEntry`. */
+export interface ForcedEntry {
+  /** Which header of the commit, from 0. */
+  readonly header: number;
+  /** Of the entry in that batch. */
+  readonly index: number;
+  readonly void: 0 | 1;
+  readonly previous: bigint;
+  readonly path: readonly Hex[];
+}
+
+/** What one commit transaction carries. */
+export interface Commit {
+  readonly headers: readonly BatchHeader[];
+  readonly forced: readonly ForcedEntry[];
 }
 
 /** `Settlement.head(lane)` at the newest block. */
@@ -314,10 +367,10 @@ export interface L1 {
   settlement(): Promise<SettlementFacts | undefined>;
   /** The block by tag, number or hash; undefined if the node has none such. MUST NOT be cached. */
   block(which: 'latest' | 'safe' | 'finalized' | bigint | Hex): Promise<L1Block | undefined>;
-  /** The commitments made in exactly this block, by its hash: correct across reorgs. */
-  commitmentsIn(blockHash: Hex): Promise<Commitment[]>;
-  /** The commitments in a range of block numbers, both ends included: for catching up. */
-  commitmentsBetween(from: bigint, to: bigint): Promise<Commitment[]>;
+  /** What the contract told of in exactly this block, by its hash: correct across reorgs. */
+  eventsIn(blockHash: Hex): Promise<SettlementEvents>;
+  /** What it told of in a range of block numbers, both ends included: for catching up. */
+  eventsBetween(from: bigint, to: bigint): Promise<SettlementEvents>;
   head(lane: number): Promise<LaneHead>;
 
   /** The account that commits batches. */
@@ -327,9 +380,9 @@ export interface L1 {
   /** The base fee of the newest block and the priority fee that the node suggests, wei a gas. */
   fees(): Promise<{ baseFeePerGas: bigint; priorityFeePerGas: bigint }>;
   /** The gas a commit needs; throws `l1.reverted` if the contract would refuse it now. */
-  estimateCommit(headers: readonly BatchHeader[]): Promise<bigint>;
+  estimateCommit(commit: Commit): Promise<bigint>;
   /** Signs a commit without giving it away. */
-  signCommit(headers: readonly BatchHeader[], options: { nonce: number; gas: bigint } & Fees): Promise<{ hash: Hex; raw: Hex }>;
+  signCommit(commit: Commit, options: { nonce: number; gas: bigint } & Fees): Promise<{ hash: Hex; raw: Hex }>;
   /** Gives a signed transaction to the node; throws `L1Error` with the node's reason. */
   broadcast(raw: Hex): Promise<void>;
   /** undefined while it is in no block of the node's chain. */

@@ -1,6 +1,7 @@
 import type { Hex } from '@sealpost/prover';
+import { commitOf } from './inbox.js';
 import { Loop, type Until } from './loop.js';
-import type { Clock, Fees, L1, L1View, Log, SendRecord, Store, TransactionOutcome } from './ports.js';
+import type { Clock, Commit, Fees, Hashing, L1, L1View, Log, SendRecord, Store, TransactionOutcome } from './ports.js';
 import { L1Error, StoreFullError } from './ports.js';
 
 export interface PosterConfig {
@@ -245,11 +246,15 @@ const min = (a: bigint, b: bigint) => (a < b ? a : b);
 
 // ---- Driver ---------------------------------------------------------------------------------------------------------
 
-export type PosterStore = Pick<Store, 'genesis' | 'batchesFrom' | 'lastBatch' | 'recordSend' | 'sends' | 'forgetSends'>;
+export type PosterStore = Pick<
+  Store,
+  'genesis' | 'batchesFrom' | 'lastBatch' | 'recordSend' | 'sends' | 'forgetSends' | 'forcedIn' | 'entries' | 'leavesOf'
+>;
 
 export interface PosterOptions {
   readonly l1: L1;
   readonly store: PosterStore;
+  readonly hashing: Hashing;
   /** The follower's. */
   readonly view: () => L1View | undefined;
   readonly clock: Clock;
@@ -491,14 +496,16 @@ export class Poster {
 
   /** Whether a transaction was recorded; if the contract would refuse it, its lane is left out for a while. */
   private async send(action: Action & { kind: 'send' }, observation: Observation, until: Until): Promise<boolean> {
-    const { l1, store, config, clock, log } = this.options;
+    const { l1, store, config, clock, log, hashing } = this.options;
     const { why, lane, nonce, first, last, fees } = action;
     const { maxFeePerGas, maxPriorityFeePerGas } = fees;
-    let headers = store.batchesFrom(lane, first, Number(last - first) + 1).map(({ header }) => header);
-    let gas = await this.estimate(headers, lane, first, until);
-    while (gas !== undefined && gas > config.maxGasPerTransaction && headers.length > 1) {
-      headers = headers.slice(0, Math.ceil(headers.length / 2));
-      gas = await this.estimate(headers, lane, first, until);
+    let batches = store.batchesFrom(lane, first, Number(last - first) + 1);
+    let commit = commitOf(batches, store, hashing);
+    let gas = await this.estimate(commit, lane, first, until);
+    while (gas !== undefined && gas > config.maxGasPerTransaction && batches.length > 1) {
+      batches = batches.slice(0, Math.ceil(batches.length / 2));
+      commit = commitOf(batches, store, hashing);
+      gas = await this.estimate(commit, lane, first, until);
     }
     if (gas === undefined) return false;
     const costWei = gas * maxFeePerGas;
@@ -509,8 +516,8 @@ export class Poster {
         `the posting account ${l1.posterAddress} has ${this.walletWei} wei, the next commit may cost ${costWei}: send it ether`,
       );
     }
-    const { hash, raw } = await until(l1.signCommit(headers, { nonce, gas, maxFeePerGas, maxPriorityFeePerGas }));
-    const lastNumber = first + BigInt(headers.length) - 1n;
+    const { hash, raw } = await until(l1.signCommit(commit, { nonce, gas, maxFeePerGas, maxPriorityFeePerGas }));
+    const lastNumber = first + BigInt(batches.length) - 1n;
     const sentAt = clock.now();
     const record = { transactionHash: hash, nonce, lane, firstNumber: first, lastNumber, ...fees, raw, sentAt };
     // A crash before this line: nothing happened. After it: the same transaction is given to the node at the next start.
@@ -531,15 +538,10 @@ export class Poster {
   }
 
   /** The gas limit for a commit; undefined if the contract would refuse it, or its head has moved since it was planned. */
-  private async estimate(
-    headers: Parameters<L1['estimateCommit']>[0],
-    lane: number,
-    first: bigint,
-    until: Until,
-  ): Promise<bigint | undefined> {
+  private async estimate(commit: Commit, lane: number, first: bigint, until: Until): Promise<bigint | undefined> {
     const { l1, clock, config, log } = this.options;
     try {
-      const gas = await until(l1.estimateCommit(headers));
+      const gas = await until(l1.estimateCommit(commit));
       this.refusals.delete(lane);
       return gas + gas / 5n;
     } catch (error) {

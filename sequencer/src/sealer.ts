@@ -240,6 +240,7 @@ export class Sealer {
     const { store, digest, log, termOf, onSealed } = this.deps;
     const number = (state.last?.header.number ?? 0n) + 1n;
     const { bytes, messages, leaves, ...hashes } = await digest({ lane, number, firstSequence: state.nextSequence, count });
+    const forced = store.forcedIn(lane, state.nextSequence, state.nextSequence + BigInt(count));
     const header = {
       lane,
       term: termOf(lane),
@@ -248,7 +249,7 @@ export class Sealer {
       firstSequence: state.nextSequence,
       count,
       bundlesRoot: hashes.bundlesRoot,
-      inboxCount: 0n,
+      inboxCount: (state.last?.header.inboxCount ?? 0n) + BigInt(forced.length),
       timestamp: hashes.timestamp,
       dataHash: hashes.dataHash,
     };

@@ -1,10 +1,13 @@
 import { equalBytes, type Hex, type MerkleTree, type Receipt, toHex } from '@sealpost/prover';
 import { LRUCache } from 'lru-cache';
 import { RequestError, unavailable } from './errors.js';
+import { type ForcedContent, readForced } from './inbox.js';
 import {
   type Clock,
   type CommitGroup,
   type Entry,
+  type ForcedBundle,
+  type ForcedPlace,
   type FullEntry,
   type Hashing,
   type L1View,
@@ -35,12 +38,19 @@ export interface Ledger {
 /** One bundle's decision: it stands at a sequence (newly, or since before), or it is refused. */
 export type Decision = { readonly lane: number; readonly sequence: bigint } | { readonly error: RequestError };
 
+/** A bundle out of the inbox, and its place there. */
+export interface ForcedArrival extends ForcedContent {
+  readonly index: bigint;
+}
+
 export interface GroupPlan {
   readonly groups: readonly { readonly lane: number; readonly firstSequence: bigint; readonly entries: readonly FullEntry[] }[];
   /** For each body, one decision a bundle, in order. */
   readonly decisions: readonly (readonly Decision[])[];
   /** How far accounts got: to be remembered once the groups are durable. */
   readonly accounts: ReadonlyMap<string, AccountState>;
+  /** Where the forced bundles stand. */
+  readonly forced: readonly ForcedPlace[];
 }
 
 const accountKey = (sender: Hex, lane: number): string => `${sender}/${lane}`;
@@ -48,23 +58,41 @@ const accountKey = (sender: Hex, lane: number): string => `${sender}/${lane}`;
 /**
  * Decides about verified bundles, in order: known, expired, nonce (§6), rate, and gives sequences and acceptance times.
  * Pure: nothing is taken until the plan's groups are durable. `now` is min(own clock, newest L1 block), unix seconds.
+ * `forced` bundles come first, each with a place of its own: void unless its nonce is the next (§8).
  */
 export function planGroups(
   bodies: readonly VerifiedBody[],
   ledger: Ledger,
   now: bigint,
   waitForRate: (sender: Hex, messages: number) => number = () => 0,
+  forced: readonly ForcedArrival[] = [],
 ): GroupPlan {
   const entries = new Map<number, FullEntry[]>();
   const accounts = new Map<string, AccountState>();
   const planned = new Map<string, FullEntry>();
 
+  /** Puts an entry behind the last one of its lane. */
+  const enter = (content: ForcedContent, isVoid: 0 | 1, account: AccountState): FullEntry => {
+    const { lane, sender, nonce, count } = content;
+    const group = entries.get(lane) ?? [];
+    const last = group.at(-1) ?? tailOf(lane);
+    const sequence = last.sequence + 1n;
+    const acceptedAt = last.acceptedAt > now ? last.acceptedAt : now;
+    const entry: FullEntry = { ...content, sequence, void: isVoid, previous: account.previous, acceptedAt };
+    if (group.length === 0) entries.set(lane, group);
+    group.push(entry);
+    if (isVoid === 0) {
+      planned.set(`${sender}/${lane}/${nonce}`, entry);
+      accounts.set(accountKey(sender, lane), { nonce: nonce + BigInt(count), previous: sequence + 1n });
+    }
+    return entry;
+  };
+
   const decide = (head: VerifiedHead, structHash: Uint8Array, bundleHash: Uint8Array, bundle: Uint8Array): Decision => {
     const { lane, sender, nonce } = head;
     const known = planned.get(`${sender}/${lane}/${nonce}`) ?? ledger.entryAt(sender, lane, nonce);
     if (known !== undefined && equalBytes(known.structHash, structHash)) return { lane, sequence: known.sequence };
-    const group = entries.get(lane) ?? [];
-    const last = group.at(-1) ?? tailOf(lane);
+    const last = entries.get(lane)?.at(-1) ?? tailOf(lane);
     const acceptedAt = last.acceptedAt > now ? last.acceptedAt : now;
     if (head.expiry < acceptedAt) {
       return refuse('bundle.expired', `expected an expiry of at least ${acceptedAt}, got ${head.expiry}`, {
@@ -72,8 +100,7 @@ export function planGroups(
         now: String(acceptedAt),
       });
     }
-    const key = accountKey(sender, lane);
-    const account = accounts.get(key) ?? ledger.account(sender, lane);
+    const account = accountOf(sender, lane);
     if (nonce !== account.nonce) {
       return refuse('bundle.nonce', `expected nonce ${account.nonce}, got ${nonce}`, { expected: String(account.nonce) });
     }
@@ -81,27 +108,11 @@ export function planGroups(
     if (waitMs > 0) {
       return { error: new RequestError('rate_limited', `the rate of ${sender} is passed: wait ${waitMs} ms`, {}, waitMs) };
     }
-    const sequence = last.sequence + 1n;
-    const entry: FullEntry = {
-      lane,
-      sequence,
-      void: 0,
-      previous: account.previous,
-      acceptedAt,
-      sender,
-      nonce,
-      count: head.count,
-      structHash,
-      bundleHash,
-      bytes: bundle.length,
-      bundle,
-    };
-    if (group.length === 0) entries.set(lane, group);
-    group.push(entry);
-    planned.set(`${sender}/${lane}/${nonce}`, entry);
-    accounts.set(key, { nonce: nonce + BigInt(head.count), previous: sequence + 1n });
-    return { lane, sequence };
+    const content = { lane, sender, nonce, count: head.count, structHash, bundleHash, bytes: bundle.length, bundle };
+    return { lane, sequence: enter(content, 0, account).sequence };
   };
+
+  const accountOf = (sender: Hex, lane: number) => accounts.get(accountKey(sender, lane)) ?? ledger.account(sender, lane);
 
   const tails = new Map<number, { sequence: bigint; acceptedAt: bigint }>();
   const tailOf = (lane: number) => {
@@ -114,6 +125,11 @@ export function planGroups(
     return tail;
   };
 
+  const places = forced.map(({ index, ...content }): ForcedPlace => {
+    const account = accountOf(content.sender, content.lane);
+    const { lane, sequence } = enter(content, content.nonce === account.nonce ? 0 : 1, account);
+    return { lane, index, sequence };
+  });
   const decisions = bodies.map(({ bytes, bounds, verdicts, hashes }) =>
     verdicts.map((verdict, index): Decision => {
       if ('refused' in verdict) {
@@ -130,7 +146,7 @@ export function planGroups(
     firstSequence: (group[0] as FullEntry).sequence,
     entries: group,
   }));
-  return { groups, decisions, accounts };
+  return { groups, decisions, accounts, forced: places };
 }
 
 const refuse = (code: RequestError['code'], message: string, facts: Record<string, string>): Decision => ({
@@ -150,6 +166,8 @@ export interface SequencerDeps {
   readonly maxGroupBytes: number;
   /** How long an account must wait before this many more messages, milliseconds; 0 to go on. */
   readonly waitForRate?: (sender: Hex, messages: number) => number;
+  /** The inbox's bundles that may get a place in the log now, the next ones of each lane in order (§8). */
+  readonly forcedDue?: () => readonly ForcedBundle[];
   /** Called when groups are durable, with the topic keys of their messages. */
   readonly onAppended: (groups: readonly CommitGroup[], topicKeys: Float64Array) => void;
   /** The state on disk is unknown: the process must end and load again. */
@@ -205,6 +223,8 @@ export class Sequencer {
   private running = false;
   private due = false;
   private onIdle: (() => void) | undefined;
+  /** The inbox may have bundles that can get a place. */
+  private inboxDue = false;
   /** The last write found no room; the next that succeeds clears it. */
   private noRoom = false;
 
@@ -264,6 +284,12 @@ export class Sequencer {
     }
   }
 
+  /** The L1 moved: the inbox is looked at with the next group, which is now if nothing else is. */
+  inboxChanged(): void {
+    this.inboxDue = true;
+    if (!this.stopping) this.wake();
+  }
+
   /** Soon, so that bodies which were verified together are committed together. */
   private wake(): void {
     if (this.due || this.running) return;
@@ -282,8 +308,11 @@ export class Sequencer {
     this.running = true;
     try {
       let answer = () => {};
-      for (let tickets = this.takeVerified(); tickets.length > 0; tickets = this.takeVerified()) {
-        const planned = this.plan(tickets);
+      for (;;) {
+        const tickets = this.takeVerified();
+        const forced = this.takeForced();
+        if (tickets.length === 0 && forced.length === 0) break;
+        const planned = this.plan(tickets, forced);
         const writing = this.write(planned);
         answer();
         const failure = await writing;
@@ -313,10 +342,19 @@ export class Sequencer {
     return this.queue.splice(0, taken);
   }
 
-  private plan(tickets: readonly Ticket[]): PlannedGroups {
+  /** What is due in the inbox: the group before this one is on disk, so what has a place says so. */
+  private takeForced(): ForcedArrival[] {
+    if (!this.inboxDue || this.stopping) return [];
+    const due = this.deps.forcedDue?.() ?? [];
+    // Until there is nothing left: a group takes no more than a part of a long queue.
+    this.inboxDue = due.length > 0;
+    return due.map((bundle) => ({ ...readForced(bundle, this.deps.hashing), index: bundle.index }));
+  }
+
+  private plan(tickets: readonly Ticket[], forced: readonly ForcedArrival[]): PlannedGroups {
     const { hashing, waitForRate } = this.deps;
     const bodies = tickets.map(({ verified }) => verified as VerifiedBody);
-    const plan = planGroups(bodies, this.ledger(), this.now(), waitForRate);
+    const plan = planGroups(bodies, this.ledger(), this.now(), waitForRate, forced);
     const trees = plan.groups.map(({ entries }) => hashing.entriesTree(entries));
     const groups = plan.groups.map((group, index): CommitGroup => ({ ...group, root: toHex((trees[index] as MerkleTree).root) }));
     return { tickets, plan, groups, trees };
@@ -329,7 +367,7 @@ export class Sequencer {
     const signed = book.toSave();
     try {
       // A crash before this resolves leaves either nothing or all of the groups, and no receipt was given.
-      const topicKeys = await store.appendGroups(groups, signed);
+      const topicKeys = await store.appendGroups(groups, signed, plan.forced);
       // A crash from here on leaves entries without a written signature: it is made anew over the same leaves.
       book.saved(signed);
       for (const [key, state] of plan.accounts) this.accounts.set(key, state);
@@ -344,12 +382,16 @@ export class Sequencer {
       if (!(error instanceof StoreFullError)) throw error;
       if (!this.noRoom) log.error('store.full', { message: error.message });
       this.noRoom = true;
+      // Not again at once: with the next bundles, or when the L1 has moved.
+      this.inboxDue = false;
       return unavailable('the disk is full: nothing of this was taken', 5_000);
     }
   }
 
   private answer({ tickets, plan, groups, trees }: PlannedGroups, failure: RequestError | undefined): void {
     const { book, store } = this.deps;
+    // Forced bundles alone: nobody waits for a receipt.
+    if (tickets.length === 0) return;
     const made = new Map<number, { firstSequence: bigint; outcomes: readonly Outcome[] }>();
     for (const [index, group] of groups.entries()) {
       const { lane, firstSequence, entries } = group;

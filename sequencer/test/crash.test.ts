@@ -114,7 +114,7 @@ async function settle(store: Store, at: bigint): Promise<void> {
       blockNumber: at,
       blockHash: block(at).hash,
     };
-    await store.applyL1({ keepUpTo: at - 1n, blocks: [block(at)], commitments: [commitment] });
+    await store.applyL1({ keepUpTo: at - 1n, blocks: [block(at)], commitments: [commitment], forced: [] });
   }
   const sent = store.sends().map((one) => one.transactionHash);
   if (sent.length > 0) await store.forgetSends(sent);

@@ -161,7 +161,7 @@ describe("another process uses the posting account's nonce", () => {
     await it.seal(2);
     const headers = it.store.batchesFrom(0, 1n, 2).map(({ header }) => header);
     const fees = { maxFeePerGas: 9n * GWEI, maxPriorityFeePerGas: GWEI };
-    const { raw } = await it.l1.signCommit(headers, { nonce: 0, gas: 400_000n, ...fees });
+    const { raw } = await it.l1.signCommit({ headers, forced: [] }, { nonce: 0, gas: 400_000n, ...fees });
     await it.l1.broadcast(raw);
     await anvil.mine();
     await it.restart();

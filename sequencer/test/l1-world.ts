@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type BatchHeader, batchHash, type Hex, toHex, ZERO_HASH } from '@sealpost/prover';
 import { privateKeyToAddress } from 'viem/accounts';
 import { afterEach, vi } from 'vitest';
+import { nativeHashing } from '../src/adapters/native.js';
 import { createStore, loadStore } from '../src/adapters/sqlite.js';
 import { createL1 } from '../src/adapters/viem.js';
 import { defaultFollowerConfig, Follower, type FollowerConfig } from '../src/follower.js';
@@ -73,7 +74,7 @@ export class World {
     this.follower = new Follower({ l1, store, clock, log, onFatal, config: following });
     const view = () => this.follower.view();
     const posting = { ...defaultPosterConfig, pollMs: 20, maxBackoffMs: 200, bumpAfterMs: 500, ...this.options.poster };
-    this.poster = new Poster({ l1, store, view, clock, log, onFatal, config: posting });
+    this.poster = new Poster({ l1, store, view, hashing: nativeHashing, clock, log, onFatal, config: posting });
     this.follower.onChange(() => this.poster.notify());
   }
 

@@ -323,7 +323,7 @@ describe('an L1 that is not well', () => {
     expect(it.follower.status().lastError).toEqual({ code: 'l1.rpc', message: `no contract answers at ${SETTLEMENT}` });
     await deploySettlement(anvil);
     await until('a view', () => it.follower.view());
-    expect(await it.l1.estimateCommit([]).catch((error: unknown) => error)).toBeInstanceOf(L1Error);
+    expect(await it.l1.estimateCommit({ headers: [], forced: [] }).catch((error: unknown) => error)).toBeInstanceOf(L1Error);
   });
 });
 

@@ -549,6 +549,7 @@ export function storeCompliance(name: string, factory: StoreFactory): void {
       await store.applyL1({
         blocks: blocks(10n, 16n),
         commitments: [commitmentAt(0, 1n, 11n), commitmentAt(0, 2n, 13n), commitmentAt(0, 3n, 13n), commitmentAt(1, 1n, 15n)],
+        forced: [],
       });
       const last = (upTo: bigint) => store.lastCommitment(0, upTo)?.number;
       expect([10n, 11n, 12n, 13n, 99n, 2n ** 64n - 1n].map(last)).toEqual([undefined, 1n, 1n, 3n, 3n, 3n]);
@@ -558,6 +559,7 @@ export function storeCompliance(name: string, factory: StoreFactory): void {
         keepFrom: 12n,
         blocks: blocks(13n, 15n, 7n),
         commitments: [commitmentAt(0, 2n, 14n)],
+        forced: [],
       });
       await close(store);
       const read = await load(path);
@@ -570,9 +572,9 @@ export function storeCompliance(name: string, factory: StoreFactory): void {
 
     test('a broken L1 step changes nothing', async () => {
       const store = await create();
-      await store.applyL1({ blocks: [blockAt(1n, 1n), blockAt(2n, 2n)], commitments: [commitmentAt(0, 1n, 2n)] });
+      await store.applyL1({ blocks: [blockAt(1n, 1n), blockAt(2n, 2n)], commitments: [commitmentAt(0, 1n, 2n)], forced: [] });
       const twice = [blockAt(2n, 9n), blockAt(2n, 9n)];
-      await expect(store.applyL1({ keepUpTo: 1n, keepFrom: 2n, blocks: twice, commitments: [] })).rejects.toThrow();
+      await expect(store.applyL1({ keepUpTo: 1n, keepFrom: 2n, blocks: twice, commitments: [], forced: [] })).rejects.toThrow();
       expect(store.l1Blocks()).toEqual([blockAt(1n, 1n), blockAt(2n, 2n)]);
       expect(store.commitment(0, 1n)).toBeDefined();
     });

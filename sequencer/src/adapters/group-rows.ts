@@ -15,7 +15,8 @@ export function groupRows(database: Database): InsertGroups {
   );
   const insertGroup = database.prepare('INSERT INTO groups (position, count, root) VALUES (?, ?, ?)');
   const signGroup = database.prepare('UPDATE groups SET include_by = ?, signature = ? WHERE position = ?');
-  return ({ records, numbers, hashes, groups, signed }, offset) => {
+  const placeForced = database.prepare('UPDATE forced_bundles SET sequence = ? WHERE lane = ? AND inbox_index = ?');
+  return ({ records, numbers, hashes, groups, signed, forced }, offset) => {
     let at = recordBytes(groups.length);
     for (let index = 0; index * ENTRY_NUMBERS < numbers.length; index++) {
       const [position, isVoid, previous, acceptedAt, nonce, count, bytes] = numbers.subarray(index * ENTRY_NUMBERS);
@@ -40,5 +41,6 @@ export function groupRows(database: Database): InsertGroups {
     for (const { lane, firstSequence, includeBy, signature } of signed) {
       signGroup.run(Number(includeBy), fromHex(signature), positionOf(lane, firstSequence));
     }
+    for (const { lane, index, sequence } of forced) placeForced.run(Number(sequence), lane, Number(index));
   };
 }

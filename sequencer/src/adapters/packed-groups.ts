@@ -1,5 +1,5 @@
 import { entryPrefix } from '@sealpost/prover';
-import type { CommitGroup, SignedStatement } from '../ports.js';
+import type { CommitGroup, ForcedPlace, SignedStatement } from '../ports.js';
 import type { TopicSalt } from '../topics.js';
 import { type GroupFacts, recordBytes, writeRecord } from './append-record.js';
 import { BUNDLE_AT } from './bundle-file.js';
@@ -16,6 +16,7 @@ export interface PackedGroups {
   readonly hashes: Uint8Array<ArrayBuffer>;
   readonly groups: readonly GroupFacts[];
   readonly signed: readonly SignedStatement[];
+  readonly forced: readonly ForcedPlace[];
 }
 
 /** How many of `numbers` an entry takes. */
@@ -23,7 +24,11 @@ export const ENTRY_NUMBERS = 7;
 /** Where a bundle names its sender (§3). */
 export const SENDER_AT = 3;
 
-export function packGroups(groups: readonly CommitGroup[], signed: readonly SignedStatement[]): PackedGroups {
+export function packGroups(
+  groups: readonly CommitGroup[],
+  signed: readonly SignedStatement[],
+  forced: readonly ForcedPlace[] = [],
+): PackedGroups {
   const entries = groups.flatMap((group) => group.entries);
   // Not zeroed first: every byte is written.
   const facts = groups.map(factsOf);
@@ -52,6 +57,7 @@ export function packGroups(groups: readonly CommitGroup[], signed: readonly Sign
     hashes,
     groups: facts,
     signed,
+    forced,
   };
 }
 

@@ -4,8 +4,8 @@ import type { TopicSalt } from '../topics.js';
 /**
  * The numbered migrations, oldest first; `user_version` counts those that were applied, and those before them that no database
  * of today has. One stage writes each table: sequencer → entries, groups, topic_runs; sealer → batches,
- * batch_leaves; follower → l1_blocks,
- * commitments; poster → sends.
+ * batch_leaves; follower → l1_blocks, commitments, forced_bundles; poster → sends. The one exception: which sequence a forced bundle
+ * got is written with the entry itself, by the sequencer.
  */
 const MIGRATIONS = [
   `CREATE TABLE genesis (
@@ -64,6 +64,15 @@ const MIGRATIONS = [
      first_number INTEGER NOT NULL, last_number INTEGER NOT NULL,
      max_fee_per_gas TEXT NOT NULL, max_priority_fee_per_gas TEXT NOT NULL, raw BLOB NOT NULL, sent_at INTEGER NOT NULL
    ) STRICT;`,
+  `-- The contract's inbox (PROTOCOL.md §8). sequence: where the log has the bundle, once it has.
+   CREATE TABLE forced_bundles (
+     lane INTEGER NOT NULL, inbox_index INTEGER NOT NULL, bundle_hash BLOB NOT NULL, deadline INTEGER NOT NULL,
+     bundle BLOB NOT NULL, block_number INTEGER NOT NULL, sequence INTEGER,
+     PRIMARY KEY (lane, inbox_index)
+   ) STRICT;
+   CREATE INDEX forced_bundles_waiting ON forced_bundles (lane, inbox_index) WHERE sequence IS NULL;
+   CREATE INDEX forced_bundles_by_sequence ON forced_bundles (lane, sequence) WHERE sequence IS NOT NULL;
+   CREATE INDEX forced_bundles_by_block ON forced_bundles (block_number);`,
 ];
 
 /** Version 1, of before the first release, held the bundles inside SQLite: it is not carried over. */

@@ -59,6 +59,10 @@ serveThread(({ path, maxBytes }: WriterData) => {
   const insertCommitment = database.prepare(
     `INSERT INTO commitments (lane, number, batch_hash, transaction_hash, block_number, block_hash) VALUES (?, ?, ?, ?, ?, ?)`,
   );
+  const forgetForcedAbove = database.prepare('DELETE FROM forced_bundles WHERE block_number > ?');
+  const insertForced = database.prepare(
+    `INSERT INTO forced_bundles (lane, inbox_index, bundle_hash, deadline, bundle, block_number) VALUES (?, ?, ?, ?, ?, ?)`,
+  );
   const insertSend = database.prepare(
     `INSERT INTO sends (transaction_hash, nonce, lane, first_number, last_number, max_fee_per_gas,
        max_priority_fee_per_gas, raw, sent_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -85,10 +89,12 @@ serveThread(({ path, maxBytes }: WriterData) => {
     );
   });
 
-  const applyL1 = database.transaction(({ keepUpTo, keepFrom, blocks, commitments }: L1Step) => {
+  const applyL1 = database.transaction(({ keepUpTo, keepFrom, blocks, commitments, forced }: L1Step) => {
     if (keepUpTo !== undefined) {
       forgetBlocksAbove.run(Number(keepUpTo));
       forgetCommitmentsAbove.run(Number(keepUpTo));
+      // One that has a place in the log keeps it there, as an entry like any other; if it comes back, it gets another (§8).
+      forgetForcedAbove.run(Number(keepUpTo));
     }
     for (const { number, hash, parentHash, timestamp } of blocks) {
       insertBlock.run(Number(number), fromHex(hash), fromHex(parentHash), Number(timestamp));
@@ -102,6 +108,9 @@ serveThread(({ path, maxBytes }: WriterData) => {
         Number(blockNumber),
         fromHex(blockHash),
       );
+    }
+    for (const { lane, index, bundleHash, deadline, bundle, blockNumber } of forced) {
+      insertForced.run(lane, Number(index), fromHex(bundleHash), Number(deadline), bundle, Number(blockNumber));
     }
     if (keepFrom !== undefined) forgetBlocksBelow.run(Number(keepFrom));
   });

@@ -8,6 +8,8 @@ import {
   type Commitment,
   type Entry,
   type EntryPage,
+  type ForcedBundle,
+  type ForcedPlace,
   type FullEntry,
   type Genesis,
   type GroupRecord,
@@ -214,6 +216,16 @@ interface BatchRow {
   messages: number;
 }
 
+interface ForcedRow {
+  lane: number;
+  inbox_index: number;
+  bundle_hash: Buffer;
+  deadline: number;
+  bundle: Buffer;
+  block_number: number;
+  sequence: number;
+}
+
 interface CommitmentRow {
   lane: number;
   number: number;
@@ -279,11 +291,21 @@ class SqliteStore implements Store {
         'SELECT * FROM commitments WHERE lane = ? AND block_number <= ? ORDER BY number DESC LIMIT 1',
       ),
       sends: reader.prepare('SELECT * FROM sends ORDER BY rowid'),
+      forcedWaiting: reader.prepare(
+        `SELECT * FROM forced_bundles WHERE lane = ? AND sequence IS NULL AND block_number <= ? ORDER BY inbox_index LIMIT ?`,
+      ),
+      forcedIn: reader.prepare(
+        'SELECT lane, inbox_index, sequence FROM forced_bundles WHERE lane = ? AND sequence >= ? AND sequence < ? ORDER BY sequence',
+      ),
     };
   }
 
-  async appendGroups(groups: readonly CommitGroup[], signed: readonly SignedStatement[]): Promise<Float64Array> {
-    const packed = packGroups(groups, signed);
+  async appendGroups(
+    groups: readonly CommitGroup[],
+    signed: readonly SignedStatement[],
+    forced: readonly ForcedPlace[] = [],
+  ): Promise<Float64Array> {
+    const packed = packGroups(groups, signed, forced);
     const { records, numbers, hashes } = packed;
     const keys = await this.write<Float64Array>({ kind: 'groups', ...packed }, [records.buffer, numbers.buffer, hashes.buffer]);
     let at = 0;
@@ -303,6 +325,26 @@ class SqliteStore implements Store {
       );
     }
     return keys;
+  }
+
+  forcedWaiting(lane: number, upToBlock: bigint, limit: number): ForcedBundle[] {
+    const rows = this.statements.forcedWaiting.all(lane, clamp(upToBlock), limit) as ForcedRow[];
+    return rows.map((row) => ({
+      lane: row.lane,
+      index: BigInt(row.inbox_index),
+      bundleHash: toHex(row.bundle_hash),
+      deadline: BigInt(row.deadline),
+      bundle: row.bundle,
+      blockNumber: BigInt(row.block_number),
+    }));
+  }
+
+  forcedIn(lane: number, firstSequence: bigint, endSequence: bigint): ForcedPlace[] {
+    const rows = this.statements.forcedIn.all(lane, clamp(firstSequence), clamp(endSequence)) as Pick<
+      ForcedRow,
+      'inbox_index' | 'sequence'
+    >[];
+    return rows.map((row) => ({ lane, index: BigInt(row.inbox_index), sequence: BigInt(row.sequence) }));
   }
 
   tail(lane: number): { nextSequence: bigint; acceptedAt: bigint } {

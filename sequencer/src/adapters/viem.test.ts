@@ -87,7 +87,7 @@ describe("a node's refusals", () => {
     ],
   ])('a revert is decoded: %s', async (_, give) => {
     answer = give;
-    const error = await failed(node().estimateCommit([]));
+    const error = await failed(node().estimateCommit({ headers: [], forced: [] }));
     expect(error).toMatchObject({ code: 'l1.reverted' });
     if (_ !== 'an error with its own HTTP status') expect(error.message).toBe('eth_estimateGas: WrongNumber(expected 3, got 2)');
   });
@@ -197,15 +197,16 @@ describe('answers', () => {
   test('a commitment comes from its header, and is held against the hash beside it', async () => {
     const hash = batchHash(header);
     answer = result([log(hash)]);
-    expect(await node().commitmentsIn(ZERO_HASH)).toEqual([
-      { lane: 2, number: 7n, batchHash: hash, transactionHash: ZERO_HASH, blockNumber: 3n, blockHash: ZERO_HASH },
-    ]);
+    expect(await node().eventsIn(ZERO_HASH)).toEqual({
+      commitments: [{ lane: 2, number: 7n, batchHash: hash, transactionHash: ZERO_HASH, blockNumber: 3n, blockHash: ZERO_HASH }],
+      forced: [],
+    });
     answer = result([log(`0x${'11'.repeat(32)}`)]);
-    expect((await failed(node().commitmentsIn(ZERO_HASH))).message).toContain('has not the hash');
+    expect((await failed(node().eventsIn(ZERO_HASH))).message).toContain('has not the hash');
     answer = result([log(hash, { address: `0x${'66'.repeat(20)}` })]);
-    expect((await failed(node().commitmentsBetween(0n, 5n))).message).toContain('a log of another contract');
+    expect((await failed(node().eventsBetween(0n, 5n))).message).toContain('a log of another contract');
     answer = result([log(hash, { removed: true })]);
-    expect(await node().commitmentsIn(ZERO_HASH)).toEqual([]);
+    expect(await node().eventsIn(ZERO_HASH)).toEqual({ commitments: [], forced: [] });
   });
 
   test('no contract at the address', async () => {

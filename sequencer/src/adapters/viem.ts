@@ -1,9 +1,20 @@
 import { settlementAbi } from '@sealpost/contracts';
-import { type BatchHeader, batchHash, type Hex } from '@sealpost/prover';
+import { batchHash, fromHex, type Hex } from '@sealpost/prover';
 import { decodeErrorResult, decodeEventLog, decodeFunctionResult, encodeFunctionData, keccak256, toEventSelector } from 'viem';
 import { type PrivateKeyAccount, privateKeyToAccount } from 'viem/accounts';
 import { getHttpRpcClient } from 'viem/utils';
-import type { Commitment, Fees, L1, L1Block, LaneHead, SettlementFacts, TransactionOutcome } from '../ports.js';
+import type {
+  Commit,
+  Commitment,
+  Fees,
+  ForcedBundle,
+  L1,
+  L1Block,
+  LaneHead,
+  SettlementEvents,
+  SettlementFacts,
+  TransactionOutcome,
+} from '../ports.js';
 import { L1Error } from '../ports.js';
 
 export interface L1Options {
@@ -21,6 +32,7 @@ export interface L1Options {
 /** Most of a message by a node that an error repeats: nodes answer with whole calldatas, proxies with whole pages. */
 const MAX_DETAIL_CHARACTERS = 300;
 const BATCH_COMMITTED = toEventSelector(event('BatchCommitted'));
+const BUNDLE_FORCED = toEventSelector(event('BundleForced'));
 const HASH = /^0x[0-9a-f]{64}$/;
 const ADDRESS = /^0x[0-9a-f]{40}$/;
 
@@ -49,11 +61,17 @@ export function createL1(options: L1Options): L1 {
     ) as unknown;
   };
 
-  const logs = async (filter: Record<string, unknown>): Promise<Commitment[]> => {
-    const result = await call('eth_getLogs', [{ address: settlement, topics: [BATCH_COMMITTED], ...filter }]);
+  const events = async (filter: Record<string, unknown>): Promise<SettlementEvents> => {
+    const topics = [[BATCH_COMMITTED, BUNDLE_FORCED]];
+    const result = await call('eth_getLogs', [{ address: settlement, topics, ...filter }]);
     return checked('eth_getLogs', () => {
       if (!Array.isArray(result)) throw new Error('expected an array');
-      return result.filter((log) => record(log).removed !== true).map((log) => commitmentOf(record(log), settlement));
+      const logs = result.map(record).filter((log) => log.removed !== true);
+      const of = (topic: Hex) => logs.filter((log) => (log.topics as unknown[] | undefined)?.[0] === topic);
+      return {
+        commitments: of(BATCH_COMMITTED).map((log) => commitmentOf(log, settlement)),
+        forced: of(BUNDLE_FORCED).map((log) => forcedBundleOf(log, settlement)),
+      };
     });
   };
 
@@ -97,9 +115,9 @@ export function createL1(options: L1Options): L1 {
       return result === null ? undefined : checked(method, () => blockOf(record(result)));
     },
 
-    commitmentsIn: (blockHash) => logs({ blockHash }),
+    eventsIn: (blockHash) => events({ blockHash }),
 
-    commitmentsBetween: (from, to) => logs({ fromBlock: toQuantity(from), toBlock: toQuantity(to) }),
+    eventsBetween: (from, to) => events({ fromBlock: toQuantity(from), toBlock: toQuantity(to) }),
 
     async head(lane): Promise<LaneHead> {
       const [number, nextSequence, timestamp] = (await read('head', [lane])) as [bigint, bigint, bigint, bigint];
@@ -131,16 +149,16 @@ export function createL1(options: L1Options): L1 {
       }));
     },
 
-    async estimateCommit(headers) {
-      const transaction = { from: account.address, to: settlement, data: commitData(headers) };
+    async estimateCommit(commit) {
+      const transaction = { from: account.address, to: settlement, data: commitData(commit) };
       // At `latest`, not at `pending`: what waits in the pool may be the very transaction that this one replaces.
       const answer = await call('eth_estimateGas', [transaction, 'latest']);
       return checked('eth_estimateGas', () => quantity(answer));
     },
 
-    async signCommit(headers, { nonce, gas, maxFeePerGas, maxPriorityFeePerGas }) {
+    async signCommit(commit, { nonce, gas, maxFeePerGas, maxPriorityFeePerGas }) {
       chainId ??= await this.chainId();
-      const raw = await sign(account, headers, settlement, chainId, nonce, gas, { maxFeePerGas, maxPriorityFeePerGas });
+      const raw = await sign(account, commit, settlement, chainId, nonce, gas, { maxFeePerGas, maxPriorityFeePerGas });
       return { hash: keccak256(raw), raw };
     },
 
@@ -177,12 +195,12 @@ function accountOf(posterKey: Hex): PrivateKeyAccount {
   }
 }
 
-const commitData = (headers: readonly BatchHeader[]): Hex =>
-  encodeFunctionData({ abi: settlementAbi, functionName: 'commit', args: [headers, []] });
+const commitData = ({ headers, forced }: Commit): Hex =>
+  encodeFunctionData({ abi: settlementAbi, functionName: 'commit', args: [headers, forced] });
 
 const sign = (
   account: PrivateKeyAccount,
-  headers: readonly BatchHeader[],
+  commit: Commit,
   to: Hex,
   chainId: bigint,
   nonce: number,
@@ -196,7 +214,7 @@ const sign = (
     gas,
     to,
     value: 0n,
-    data: commitData(headers),
+    data: commitData(commit),
     ...fees,
   });
 
@@ -337,17 +355,27 @@ const blockOf = (block: Record<string, unknown>): L1Block => ({
   timestamp: quantity(block.timestamp),
 });
 
-/** The batch hash is computed from the header in the event, and held against the one the contract put beside it. */
-function commitmentOf(log: Record<string, unknown>, settlement: Hex): Commitment {
+/** What a log of the contract says. */
+function eventOf<Name extends 'BatchCommitted' | 'BundleForced'>(log: Record<string, unknown>, settlement: Hex, eventName: Name) {
   const address = hexOf(log.address);
   if (!ADDRESS.test(address) || address !== settlement) throw new Error('a log of another contract');
   if (!Array.isArray(log.topics)) throw new Error('expected topics');
-  const { args } = decodeEventLog({
-    abi: settlementAbi,
-    eventName: 'BatchCommitted',
-    data: hexOf(log.data),
-    topics: log.topics.map(hashOf) as [Hex, ...Hex[]],
-  });
+  const topics = log.topics.map(hashOf) as [Hex, ...Hex[]];
+  return decodeEventLog({ abi: settlementAbi, eventName, data: hexOf(log.data), topics });
+}
+
+/** Length of a frame's length (PROTOCOL.md §3). */
+const FRAME_BYTES = 4;
+
+function forcedBundleOf(log: Record<string, unknown>, settlement: Hex): ForcedBundle {
+  const { lane, index, bundleHash, deadline, framed } = eventOf(log, settlement, 'BundleForced').args;
+  const bundle = fromHex(framed).subarray(FRAME_BYTES);
+  return { lane, index, bundleHash, deadline, bundle, blockNumber: quantity(log.blockNumber) };
+}
+
+/** The batch hash is computed from the header in the event, and held against the one the contract put beside it. */
+function commitmentOf(log: Record<string, unknown>, settlement: Hex): Commitment {
+  const { args } = eventOf(log, settlement, 'BatchCommitted');
   const { header } = args;
   const hash = batchHash(header);
   if (hash !== args.batchHash || header.number !== args.number || header.lane !== args.lane) {

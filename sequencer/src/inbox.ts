@@ -1,0 +1,75 @@
+import { type Hex, inclusionPath, readBundle, readCheckedHead, toHex, viewBundleHash, viewStructHash } from '@sealpost/prover';
+import type {
+  Commit,
+  Entry,
+  ForcedBundle,
+  ForcedEntry,
+  ForcedPlace,
+  FullEntry,
+  Hashing,
+  L1View,
+  SealedBatch,
+  Store,
+} from './ports.js';
+
+/** How deep a forced bundle is where the L1 does not finalize, in blocks, when it gets its place (§8). */
+const DEEP_BLOCKS = 128n;
+/** Bundles of a lane's inbox that one append takes: as many as one commit need consume. */
+const AT_ONCE = 64;
+
+/** The newest block whose forced bundles may get a place: final, or deep where nothing becomes final (§8). */
+export function settledBlock({ latest, finalized }: Pick<L1View, 'latest' | 'finalized'>): bigint {
+  const deep = latest.number - DEEP_BLOCKS;
+  return finalized > deep ? finalized : deep;
+}
+
+/** The next bundles of every lane's inbox that have no place in the log and may get one, in order. */
+export function dueBundles(store: Pick<Store, 'genesis' | 'forcedWaiting'>, view: L1View | undefined): ForcedBundle[] {
+  if (view === undefined) return [];
+  const upTo = settledBlock(view);
+  if (upTo < 0n) return [];
+  const lanes = Array.from({ length: store.genesis.laneCount }, (_, lane) => lane);
+  return lanes.flatMap((lane) => store.forcedWaiting(lane, upTo, AT_ONCE));
+}
+
+/** What an entry is made of, but its place and its claims. */
+export type ForcedContent = Pick<
+  FullEntry,
+  'lane' | 'sender' | 'nonce' | 'count' | 'structHash' | 'bundleHash' | 'bytes' | 'bundle'
+>;
+
+/**
+ * A bundle of the inbox, read and hashed. Its form, lane and signature are what the contract has checked.
+ * @throws Error if it is not the bundle that the contract told of: the L1's node answers something else than the chain
+ */
+export function readForced({ lane, index, bundleHash, bundle }: ForcedBundle, hashing: Hashing): ForcedContent {
+  const view = readBundle(bundle);
+  const structHash = viewStructHash(view, hashing.messagesTree(view).root, hashing.keccak256);
+  const hash = viewBundleHash(view, structHash, hashing.sha256);
+  const { sender, nonce, count } = readCheckedHead(bundle);
+  if (toHex(hash) !== bundleHash || view.lane !== lane) {
+    throw new Error(`bundle ${index} of the inbox of lane ${lane} is not the one with hash ${bundleHash}`);
+  }
+  return { lane, sender, nonce, count, structHash, bundleHash: hash, bytes: bundle.length, bundle };
+}
+
+/**
+ * What a commit of these batches carries: their headers, and where they have the inbox's next bundles (§8).
+ */
+export function commitOf(
+  batches: readonly SealedBatch[],
+  store: Pick<Store, 'forcedIn' | 'entries' | 'leavesOf'>,
+  hashing: Hashing,
+): Commit {
+  const forced = batches.flatMap(({ header: { lane, number, firstSequence, count } }, header): ForcedEntry[] => {
+    const places = store.forcedIn(lane, firstSequence, firstSequence + BigInt(count));
+    if (places.length === 0) return [];
+    const tree = hashing.leavesTree(store.leavesOf(lane, number));
+    return places.map(({ sequence }: ForcedPlace) => {
+      const { void: isVoid, previous } = store.entries(lane, sequence, 1)[0] as Entry;
+      const index = Number(sequence - firstSequence);
+      return { header, index, void: isVoid, previous, path: inclusionPath(tree, index).map((node): Hex => toHex(node)) };
+    });
+  });
+  return { headers: batches.map(({ header }) => header), forced };
+}
