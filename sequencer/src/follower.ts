@@ -7,6 +7,7 @@ import type {
   L1Step,
   L1View,
   LaneRungs,
+  LaneStanding,
   Log,
   Rung,
   SealedBatch,
@@ -204,6 +205,7 @@ export class Follower {
   private finalized = 0n;
   /** Blocks and logs asked for by hash, which never change: a round that failed half-way goes on where it was. */
   private readonly fetched = new Map<L1Block['hash'], { block?: L1Block; events?: SettlementEvents }>();
+  private standings: readonly LaneStanding[] | undefined;
   private behindAt: { readonly hash: L1Block['hash']; readonly since: number } | undefined;
   private reorgs = 0;
   private deepestReorgBlocks = 0;
@@ -294,6 +296,9 @@ export class Follower {
     for (const { hash } of blocks) events.push(await this.eventsIn(hash, until));
     const commitments = events.flatMap((one) => one.commitments);
     const forced = events.flatMap((one) => one.forced);
+    const isStale = this.standings === undefined || ancestor !== undefined || events.some((one) => one.standingsChanged);
+    // Before the blocks are written down: a call that fails here is asked again in the next round.
+    if (isStale) this.standings = await until(this.options.l1.standings());
     const below = ancestor === undefined ? this.kept : this.kept.filter(({ number }) => number <= ancestor.number);
     const followed = [...below, ...blocks];
     const latest = followed.at(-1);
@@ -480,7 +485,10 @@ export class Follower {
       if (before === undefined || before.hash !== after?.hash) {
         throw new L1Error('l1.rpc', `block ${last} changed while the logs before it were read`);
       }
-      await this.persist({ keepFrom: last, keepUpTo: first - 1n, blocks: [before], ...events });
+      const { commitments, forced } = events;
+      await this.persist({ keepFrom: last, keepUpTo: first - 1n, blocks: [before], commitments, forced });
+      // What changed in there is read anew with the next block.
+      this.standings = undefined;
       this.kept = [before];
       first = last + 1n;
     }
@@ -521,7 +529,7 @@ export class Follower {
     if (this.current === undefined) log.info('l1.following', { latest: latest.number, finalized: this.finalized });
     const moved = this.current?.latest.hash !== latest.hash;
     const movedAt = moved || this.current === undefined ? clock.monotonic() : this.current.movedAt;
-    this.current = { latest, safe: this.safe, finalized: this.finalized, movedAt, lanes };
+    this.current = { latest, safe: this.safe, finalized: this.finalized, movedAt, lanes, standings: this.standings ?? [] };
     for (const listener of this.listeners) listener(this.current);
   }
 

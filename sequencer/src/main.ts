@@ -347,6 +347,7 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
       backlog: backlogBatches > config.maxBacklogBatches ? `${backlogBatches} batches are not committed` : 'ok',
       wallet: walletWei === 0n ? `the posting account ${l1.posterAddress} has no money` : 'ok',
       disk: sequencer.hasRoom ? 'ok' : 'the last write found no room',
+      operator: facts.lanes.flatMap((_, lane) => book.whyNot(lane) ?? [])[0] ?? 'ok',
       running: ending ? 'stopping' : 'ok',
     };
     const ready = Object.values(checks).every((check) => check === 'ok');

@@ -292,13 +292,25 @@ export interface L1Block {
 export interface SettlementFacts {
   readonly laneCount: number;
   readonly maxIncludeDelay: bigint;
-  readonly lanes: readonly { readonly term: number; readonly poster: Hex; readonly receiptSigner: Hex }[];
+  readonly lanes: readonly LaneStanding[];
+}
+
+/** Who may act on a lane, at the newest block (§7). */
+export interface LaneStanding {
+  readonly term: number;
+  /** Zero while the lane has no operator, or one that is not registered. */
+  readonly poster: Hex;
+  readonly receiptSigner: Hex;
+  /** The block in which the operator asked to leave; 0 if it did not. */
+  readonly exitRequestedAt: bigint;
 }
 
 /** What the contract told of, in the order of the chain. */
 export interface SettlementEvents {
   readonly commitments: readonly Commitment[];
   readonly forced: readonly ForcedBundle[];
+  /** Who may act on some lane is perhaps not who it was. */
+  readonly standingsChanged: boolean;
 }
 
 /** Where a commit has put the inbox's next bundle (§8): the contract's `ForcedEntry`. */
@@ -365,6 +377,8 @@ export interface L1 {
   chainId(): Promise<bigint>;
   /** Nothing is deployed at the address: undefined. */
   settlement(): Promise<SettlementFacts | undefined>;
+  /** Of each lane. */
+  standings(): Promise<readonly LaneStanding[]>;
   /** The block by tag, number or hash; undefined if the node has none such. MUST NOT be cached. */
   block(which: 'latest' | 'safe' | 'finalized' | bigint | Hex): Promise<L1Block | undefined>;
   /** What the contract told of in exactly this block, by its hash: correct across reorgs. */
@@ -400,6 +414,8 @@ export interface L1View {
   readonly movedAt: number;
   /** Per lane: number of the newest batch and next sequence on each rung (§10). */
   readonly lanes: readonly LaneRungs[];
+  /** Per lane; as of a block not above `latest`, since when nothing told of a change. */
+  readonly standings: readonly LaneStanding[];
 }
 
 export interface Rung {

@@ -10,6 +10,7 @@ const seen = (movedAt: number): L1View => ({
   finalized: 0n,
   movedAt,
   lanes: [],
+  standings: [],
 });
 
 describe('promiseDeadline', () => {

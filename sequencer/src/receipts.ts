@@ -28,6 +28,21 @@ export function promiseDeadline({ view, clock, maxIncludeDelay, maxL1AgeMs }: Pr
   return seen.latest.number + maxIncludeDelay / 2n;
 }
 
+/**
+ * Why nothing may be promised on a lane any more (PROTOCOL.md §7); undefined while it may.
+ * `own`: this sequencer's signer, and the term that it was started for.
+ */
+export function whyNotOurs(lane: number, view: L1View | undefined, own: { signer: Hex; term: number }): string | undefined {
+  const standing = view?.standings[lane];
+  if (standing === undefined) return undefined;
+  const { term, poster, receiptSigner, exitRequestedAt } = standing;
+  if (term !== own.term) return `lane ${lane} is in term ${term}, this sequencer was started for term ${own.term}`;
+  if (exitRequestedAt > 0n) return `the operator of lane ${lane} asked to leave in L1 block ${exitRequestedAt}`;
+  if (/^0x0+$/.test(poster)) return `lane ${lane} has no operator: its term has ended`;
+  if (receiptSigner !== own.signer) return `lane ${lane} has another receipt signer now, ${receiptSigner}`;
+  return undefined;
+}
+
 export interface ReceiptBookDeps {
   readonly store: Store;
   readonly signer: Signer;
@@ -50,6 +65,12 @@ export class ReceiptBook {
   private readonly trees = new LRUCache<string, MerkleTree>({ max: MAX_TREES });
 
   constructor(private readonly deps: ReceiptBookDeps) {}
+
+  /** Why nothing may be promised on a lane any more. */
+  whyNot(lane: number): string | undefined {
+    const { signer, termOf, terms } = this.deps;
+    return whyNotOurs(lane, terms.view(), { signer: signer.address, term: termOf(lane) });
+  }
 
   /** Signatures to be written down with the next group. They stay here until `saved` says that they are. */
   toSave(): SignedStatement[] {
@@ -87,6 +108,8 @@ export class ReceiptBook {
     const key = `${lane}/${firstSequence}`;
     const kept = this.unsaved.get(key);
     if (kept !== undefined) return kept;
+    const why = this.whyNot(lane);
+    if (why !== undefined) throw unavailable(why);
     const statement = { lane, term: termOf(lane), firstSequence, count, root, includeBy: promiseDeadline(terms) };
     const made = { ...statement, signature: signer.sign(receiptDigest(separator, statement, hashing.keccak256)) as Hex };
     this.unsaved.set(key, made);

@@ -58,7 +58,8 @@ const accountKey = (sender: Hex, lane: number): string => `${sender}/${lane}`;
 /**
  * Decides about verified bundles, in order: known, expired, nonce (§6), rate, and gives sequences and acceptance times.
  * Pure: nothing is taken until the plan's groups are durable. `now` is min(own clock, newest L1 block), unix seconds.
- * `forced` bundles come first, each with a place of its own: void unless its nonce is the next (§8).
+ * `forced` bundles come first, each with a place of its own: void unless its nonce is the next (§8). `whyNot`: why a lane
+ * takes nothing over HTTP any more (§7).
  */
 export function planGroups(
   bodies: readonly VerifiedBody[],
@@ -66,6 +67,7 @@ export function planGroups(
   now: bigint,
   waitForRate: (sender: Hex, messages: number) => number = () => 0,
   forced: readonly ForcedArrival[] = [],
+  whyNot: (lane: number) => string | undefined = () => undefined,
 ): GroupPlan {
   const entries = new Map<number, FullEntry[]>();
   const accounts = new Map<string, AccountState>();
@@ -92,6 +94,8 @@ export function planGroups(
     const { lane, sender, nonce } = head;
     const known = planned.get(`${sender}/${lane}/${nonce}`) ?? ledger.entryAt(sender, lane, nonce);
     if (known !== undefined && equalBytes(known.structHash, structHash)) return { lane, sequence: known.sequence };
+    const why = whyNot(lane);
+    if (why !== undefined) return { error: unavailable(why) };
     const last = entries.get(lane)?.at(-1) ?? tailOf(lane);
     const acceptedAt = last.acceptedAt > now ? last.acceptedAt : now;
     if (head.expiry < acceptedAt) {
@@ -352,9 +356,9 @@ export class Sequencer {
   }
 
   private plan(tickets: readonly Ticket[], forced: readonly ForcedArrival[]): PlannedGroups {
-    const { hashing, waitForRate } = this.deps;
+    const { hashing, waitForRate, book } = this.deps;
     const bodies = tickets.map(({ verified }) => verified as VerifiedBody);
-    const plan = planGroups(bodies, this.ledger(), this.now(), waitForRate, forced);
+    const plan = planGroups(bodies, this.ledger(), this.now(), waitForRate, forced, (lane) => book.whyNot(lane));
     const trees = plan.groups.map(({ entries }) => hashing.entriesTree(entries));
     const groups = plan.groups.map((group, index): CommitGroup => ({ ...group, root: toHex((trees[index] as MerkleTree).root) }));
     return { tickets, plan, groups, trees };

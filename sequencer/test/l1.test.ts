@@ -47,7 +47,12 @@ describe('committing and following', () => {
   test('what the contract was deployed with', async () => {
     const anvil = await chain();
     const it = await world({ url: anvil.url, settlement: await deploySettlement(anvil, { laneCount: 2 }), laneCount: 2 });
-    const lane = { term: 1, poster: it.l1.posterAddress, receiptSigner: privateKeyToAddress(KEYS[1]).toLowerCase() };
+    const lane = {
+      term: 1,
+      poster: it.l1.posterAddress,
+      receiptSigner: privateKeyToAddress(KEYS[1]).toLowerCase(),
+      exitRequestedAt: 0n,
+    };
     expect(await it.l1.settlement()).toEqual({ laneCount: 2, maxIncludeDelay: 1_800n, lanes: [lane, lane] });
     expect(await it.l1.chainId()).toBe(31337n);
   });

@@ -55,7 +55,7 @@ export const blockAt = (number: bigint, timestamp: bigint): L1Block => ({
 
 /** What a follower would have seen: an L1 at `number`, and how many entries and batches of each lane stand on which rung. */
 export function viewAt(number: bigint, timestamp: bigint, lanes: L1View['lanes'], movedAt = 1_000): L1View {
-  return { latest: blockAt(number, timestamp), safe: number, finalized: number, movedAt, lanes };
+  return { latest: blockAt(number, timestamp), safe: number, finalized: number, movedAt, lanes, standings: [] };
 }
 
 const NOTHING = { number: 0n, nextSequence: 0n };

@@ -26,6 +26,7 @@ export function startL1(options: Omit<L1Options, 'fetch'>): { readonly l1: L1; r
     chainId: ask('chainId'),
     settlement: ask('settlement'),
     block: ask('block'),
+    standings: ask('standings'),
     eventsIn: ask('eventsIn'),
     eventsBetween: ask('eventsBetween'),
     head: ask('head'),

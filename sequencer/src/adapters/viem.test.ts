@@ -200,13 +200,14 @@ describe('answers', () => {
     expect(await node().eventsIn(ZERO_HASH)).toEqual({
       commitments: [{ lane: 2, number: 7n, batchHash: hash, transactionHash: ZERO_HASH, blockNumber: 3n, blockHash: ZERO_HASH }],
       forced: [],
+      standingsChanged: false,
     });
     answer = result([log(`0x${'11'.repeat(32)}`)]);
     expect((await failed(node().eventsIn(ZERO_HASH))).message).toContain('has not the hash');
     answer = result([log(hash, { address: `0x${'66'.repeat(20)}` })]);
     expect((await failed(node().eventsBetween(0n, 5n))).message).toContain('a log of another contract');
     answer = result([log(hash, { removed: true })]);
-    expect(await node().eventsIn(ZERO_HASH)).toEqual({ commitments: [], forced: [] });
+    expect(await node().eventsIn(ZERO_HASH)).toEqual({ commitments: [], forced: [], standingsChanged: false });
   });
 
   test('no contract at the address', async () => {

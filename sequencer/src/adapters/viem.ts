@@ -11,8 +11,8 @@ import type {
   L1,
   L1Block,
   LaneHead,
+  LaneStanding,
   SettlementEvents,
-  SettlementFacts,
   TransactionOutcome,
 } from '../ports.js';
 import { L1Error } from '../ports.js';
@@ -33,6 +33,9 @@ export interface L1Options {
 const MAX_DETAIL_CHARACTERS = 300;
 const BATCH_COMMITTED = toEventSelector(event('BatchCommitted'));
 const BUNDLE_FORCED = toEventSelector(event('BundleForced'));
+const STANDING_CHANGES = ['OperatorChanged', 'ReceiptSignerChanged', 'TermBegan', 'TermEnded', 'BondTaken'].map((name) =>
+  toEventSelector(event(name)),
+);
 const HASH = /^0x[0-9a-f]{64}$/;
 const ADDRESS = /^0x[0-9a-f]{40}$/;
 
@@ -48,7 +51,7 @@ export function createL1(options: L1Options): L1 {
   let chainId: bigint | undefined;
 
   const read = async (
-    functionName: 'laneCount' | 'maxIncludeDelay' | 'head' | 'term' | 'poster' | 'receiptSigner',
+    functionName: 'laneCount' | 'maxIncludeDelay' | 'head' | 'term' | 'poster' | 'operator' | 'operatorOf',
     args: unknown[],
   ) => {
     const data = encodeFunctionData({ abi: settlementAbi, functionName, args } as Parameters<typeof encodeFunctionData>[0]);
@@ -61,8 +64,25 @@ export function createL1(options: L1Options): L1 {
     ) as unknown;
   };
 
+  const standings = async (laneCount: number): Promise<LaneStanding[]> => {
+    const lanes: LaneStanding[] = [];
+    for (let lane = 0; lane < laneCount; lane++) {
+      const term = (await read('term', [lane])) as number;
+      const poster = (await read('poster', [lane])) as Hex;
+      const operator = (await read('operator', [lane])) as Hex;
+      const [, exitRequestedAt, , signer] = (await read('operatorOf', [lane, operator])) as [bigint, bigint, Hex, Hex];
+      lanes.push({
+        term,
+        poster: poster.toLowerCase() as Hex,
+        receiptSigner: signer.toLowerCase() as Hex,
+        exitRequestedAt,
+      });
+    }
+    return lanes;
+  };
+
   const events = async (filter: Record<string, unknown>): Promise<SettlementEvents> => {
-    const topics = [[BATCH_COMMITTED, BUNDLE_FORCED]];
+    const topics = [[BATCH_COMMITTED, BUNDLE_FORCED, ...STANDING_CHANGES]];
     const result = await call('eth_getLogs', [{ address: settlement, topics, ...filter }]);
     return checked('eth_getLogs', () => {
       if (!Array.isArray(result)) throw new Error('expected an array');
@@ -71,6 +91,7 @@ export function createL1(options: L1Options): L1 {
       return {
         commitments: of(BATCH_COMMITTED).map((log) => commitmentOf(log, settlement)),
         forced: of(BUNDLE_FORCED).map((log) => forcedBundleOf(log, settlement)),
+        standingsChanged: STANDING_CHANGES.some((topic) => of(topic).length > 0),
       };
     });
   };
@@ -90,15 +111,10 @@ export function createL1(options: L1Options): L1 {
       if (checked('eth_getCode', () => hexOf(code)) === '0x') return undefined;
       const laneCount = (await read('laneCount', [])) as number;
       const maxIncludeDelay = (await read('maxIncludeDelay', [])) as bigint;
-      const lanes: SettlementFacts['lanes'][number][] = [];
-      for (let lane = 0; lane < laneCount; lane++) {
-        const term = (await read('term', [lane])) as number;
-        const poster = (await read('poster', [lane])) as Hex;
-        const receiptSigner = (await read('receiptSigner', [lane, term])) as Hex;
-        lanes.push({ term, poster: poster.toLowerCase() as Hex, receiptSigner: receiptSigner.toLowerCase() as Hex });
-      }
-      return { laneCount, maxIncludeDelay, lanes };
+      return { laneCount, maxIncludeDelay, lanes: await standings(laneCount) };
     },
+
+    standings: async () => standings((await read('laneCount', [])) as number),
 
     async block(which) {
       const byHash = typeof which === 'string' && which.startsWith('0x');
