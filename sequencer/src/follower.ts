@@ -21,6 +21,7 @@ export const DEVELOPMENT_CHAIN_ID = 31_337n;
 /** Blocks kept when nothing becomes final: more than a week of no finality would fit no memory. */
 const MAX_KEPT_BLOCKS = 4_096n;
 const BEFORE_EVERYTHING = -1n;
+const NOTHING_TOLD = { commitments: [], forced: [], demands: [], answered: [] } as const;
 const NOTHING: Rung = { number: 0n, nextSequence: 0n };
 
 export interface FollowerConfig {
@@ -294,8 +295,12 @@ export class Follower {
   private async adopt(blocks: readonly L1Block[], ancestor: L1Block | undefined, until: Until): Promise<void> {
     const events: SettlementEvents[] = [];
     for (const { hash } of blocks) events.push(await this.eventsIn(hash, until));
-    const commitments = events.flatMap((one) => one.commitments);
-    const forced = events.flatMap((one) => one.forced);
+    const told = {
+      commitments: events.flatMap((one) => one.commitments),
+      forced: events.flatMap((one) => one.forced),
+      demands: events.flatMap((one) => one.demands),
+      answered: events.flatMap((one) => one.answered),
+    };
     const isStale = this.standings === undefined || ancestor !== undefined || events.some((one) => one.standingsChanged);
     // Before the blocks are written down: a call that fails here is asked again in the next round.
     if (isStale) this.standings = await until(this.options.l1.standings());
@@ -307,7 +312,7 @@ export class Follower {
     const safe = nextRung(this.safe, await this.tag('safe', followed, until), latest.number, ancestor?.number);
     const finalized = nextRung(this.finalized, await this.tag('finalized', followed, until), latest.number, ancestor?.number);
     const keepFrom = this.keepFrom(latest.number, finalized);
-    await this.persist({ keepUpTo: ancestor?.number, keepFrom, blocks, commitments, forced });
+    await this.persist({ keepUpTo: ancestor?.number, keepFrom, blocks, ...told });
     this.safe = safe;
     this.finalized = finalized;
     this.kept = followed.filter(({ number }) => number >= keepFrom);
@@ -400,7 +405,7 @@ export class Follower {
   private async forgetEverything(): Promise<void> {
     this.reorgs++;
     this.deepestReorgBlocks = Math.max(this.deepestReorgBlocks, this.kept.length);
-    await this.options.store.applyL1({ keepUpTo: BEFORE_EVERYTHING, blocks: [], commitments: [], forced: [] });
+    await this.options.store.applyL1({ keepUpTo: BEFORE_EVERYTHING, blocks: [], ...NOTHING_TOLD });
     this.kept = [];
     this.safe = 0n;
     this.finalized = 0n;
@@ -485,8 +490,8 @@ export class Follower {
       if (before === undefined || before.hash !== after?.hash) {
         throw new L1Error('l1.rpc', `block ${last} changed while the logs before it were read`);
       }
-      const { commitments, forced } = events;
-      await this.persist({ keepFrom: last, keepUpTo: first - 1n, blocks: [before], commitments, forced });
+      const { standingsChanged: _, ...told } = events;
+      await this.persist({ keepFrom: last, keepUpTo: first - 1n, blocks: [before], ...told });
       // What changed in there is read anew with the next block.
       this.standings = undefined;
       this.kept = [before];
@@ -513,6 +518,9 @@ export class Follower {
     }
     for (const { lane, index, deadline, blockNumber } of step.forced) {
       log.info('inbox.forced', { lane, index, deadline, blockNumber });
+    }
+    for (const { lane, term, sequence, deadline, blockNumber } of step.demands) {
+      log.warn('entry.demanded', { lane, term, sequence, deadline, blockNumber });
     }
   }
 

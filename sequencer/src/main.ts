@@ -30,6 +30,7 @@ import {
 import { defaultPosterConfig, Poster } from './poster.js';
 import { LogReader } from './reader.js';
 import { type PromiseTerms, promiseDeadline, ReceiptBook } from './receipts.js';
+import { Responder } from './responder.js';
 import { type BatchDigest, type DigestRequest, Sealer } from './sealer.js';
 import { Sequencer } from './sequencer.js';
 import { createSubmit, submitFirst } from './submit.js';
@@ -101,7 +102,8 @@ function openKeys({ signerKeyFile, posterKeyFile, l1Url: url, settlement, l1Time
   closeL1: () => Promise<void>;
 } {
   const signer = createSigner(readKey(signerKeyFile));
-  const { l1, close: closeL1 } = startL1({ url, settlement, posterKey: readKey(posterKeyFile), timeoutMs });
+  const keys = { posterKey: readKey(posterKeyFile), answererKey: readKey(signerKeyFile) };
+  const { l1, close: closeL1 } = startL1({ url, settlement, ...keys, timeoutMs });
   return { signer, l1, closeL1 };
 }
 
@@ -262,6 +264,24 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
   lifecycle.opened('poster', () => poster.stop());
   follower.onChange(() => poster.notify());
 
+  const responder = new Responder({
+    l1,
+    store,
+    hashing: nativeHashing,
+    view,
+    clock,
+    log,
+    onFatal,
+    config: {
+      pollMs: defaultPosterConfig.pollMs,
+      maxBackoffMs: defaultPosterConfig.maxBackoffMs,
+      bumpAfterMs: config.bumpAfterMs,
+      fees: { ...defaultPosterConfig, maxFeePerGas: config.maxFeePerGas },
+    },
+  });
+  lifecycle.opened('responder', () => responder.stop());
+  follower.onChange(() => responder.notify());
+
   const digester = new Thread(new URL('./adapters/digest-worker.js', import.meta.url), { path: databasePath(config) });
   lifecycle.opened('digester', () => digester.terminate());
   const sealer = new Sealer({
@@ -331,6 +351,7 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
         };
       },
       poster: () => poster.status(),
+      responder: () => responder.status(),
     },
     clock,
   );
@@ -347,6 +368,7 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
       backlog: backlogBatches > config.maxBacklogBatches ? `${backlogBatches} batches are not committed` : 'ok',
       wallet: walletWei === 0n ? `the posting account ${l1.posterAddress} has no money` : 'ok',
       disk: sequencer.hasRoom ? 'ok' : 'the last write found no room',
+      answering: responder.status().lastError?.message ?? 'ok',
       operator: facts.lanes.flatMap((_, lane) => book.whyNot(lane) ?? [])[0] ?? 'ok',
       running: ending ? 'stopping' : 'ok',
     };

@@ -1,4 +1,13 @@
-import type { BatchHeader, BundleView, Hex, Keccak256, MerkleTree, ReceiptStatement, Sha256 } from '@sealpost/prover';
+import type {
+  BatchHeader,
+  BundleFields,
+  BundleView,
+  Hex,
+  Keccak256,
+  MerkleTree,
+  ReceiptStatement,
+  Sha256,
+} from '@sealpost/prover';
 
 /** Time as this machine tells it. */
 export interface Clock {
@@ -146,6 +155,19 @@ export interface ForcedPlace {
   readonly sequence: bigint;
 }
 
+/** Somebody paid for an entry to be opened in the contract (§7). */
+export interface Demand {
+  readonly lane: number;
+  readonly term: number;
+  readonly sequence: bigint;
+  /** The last L1 block of the answer. */
+  readonly deadline: bigint;
+  readonly blockNumber: bigint;
+}
+
+/** A demand was answered. */
+export type Answered = Omit<Demand, 'deadline'>;
+
 /** A commit transaction that was, or is about to be, given to the L1. */
 export interface SendRecord {
   readonly transactionHash: Hex;
@@ -227,13 +249,16 @@ export interface Store {
   // Written by the follower only.
 
   /**
-   * One step of following the L1, all or nothing: forgets blocks, commitments and forced bundles above `keepUpTo`, then adds.
+   * One step of following the L1, all or nothing: forgets blocks, commitments, forced bundles, demands and answers above
+   * `keepUpTo`, then adds.
    * Blocks below `keepFrom` are forgotten too (the others are kept for good).
    */
   applyL1(step: L1Step): Promise<void>;
   /** The followed blocks that are still kept, oldest first. */
   l1Blocks(): L1Block[];
   commitment(lane: number, number: bigint): Commitment | undefined;
+  /** Demands that are not answered, whose deadline is not before this block, the most urgent first. */
+  openDemands(block: bigint): Demand[];
   /** The newest commitment of a lane in a block with number ≤ `upToBlock`. */
   lastCommitment(lane: number, upToBlock: bigint): Commitment | undefined;
 
@@ -257,6 +282,8 @@ export interface L1Step {
   readonly blocks: readonly L1Block[];
   readonly commitments: readonly Commitment[];
   readonly forced: readonly ForcedBundle[];
+  readonly demands: readonly Demand[];
+  readonly answered: readonly Answered[];
 }
 
 /** A durable write failed and left nothing behind: no room. Retried when there is room again. */
@@ -309,6 +336,8 @@ export interface LaneStanding {
 export interface SettlementEvents {
   readonly commitments: readonly Commitment[];
   readonly forced: readonly ForcedBundle[];
+  readonly demands: readonly Demand[];
+  readonly answered: readonly Answered[];
   /** Who may act on some lane is perhaps not who it was. */
   readonly standingsChanged: boolean;
 }
@@ -321,6 +350,16 @@ export interface ForcedEntry {
   readonly index: number;
   readonly void: 0 | 1;
   readonly previous: bigint;
+  readonly path: readonly Hex[];
+}
+
+/** An entry of a committed batch, opened: the contract's `Opening`. */
+export interface Opening {
+  readonly header: BatchHeader;
+  readonly index: number;
+  readonly void: 0 | 1;
+  readonly previous: bigint;
+  readonly bundle: BundleFields;
   readonly path: readonly Hex[];
 }
 
@@ -403,6 +442,12 @@ export interface L1 {
   outcome(transactionHash: Hex): Promise<TransactionOutcome | undefined>;
   /** Whether the node knows the transaction at all (in a block or waiting). */
   knows(transactionHash: Hex): Promise<boolean>;
+
+  /** The account that answers demands: the receipt signer's, whose key is at hand and sends nothing else. */
+  readonly answererAddress: Hex;
+  answererNonce(which: 'latest' | 'pending'): Promise<number>;
+  /** Signs an answer and gives it to the node; throws `l1.reverted` if the contract would refuse it now. */
+  sendAnswer(opening: Opening, options: { nonce: number } & Fees): Promise<Hex>;
 }
 
 /** What the follower last saw of the L1: facts for everyone else. Replaced as a whole, never changed in place. */

@@ -94,8 +94,11 @@ export type Action =
 /** A node that refuses a transaction this often for reasons of its own gets a new one. */
 const MAX_REFUSALS = 3;
 
+/** What may be offered for gas. */
+export type FeeBounds = Pick<PosterConfig, 'maxFeePerGas' | 'minPriorityFeePerGas'>;
+
 /** The fees to offer now; undefined if not even the least tip fits under the cap. */
-export function freshFees({ baseFeePerGas, priorityFeePerGas }: Observation['fees'], config: PosterConfig): Fees | undefined {
+export function freshFees({ baseFeePerGas, priorityFeePerGas }: Observation['fees'], config: FeeBounds): Fees | undefined {
   const { maxFeePerGas: cap, minPriorityFeePerGas } = config;
   if (baseFeePerGas + minPriorityFeePerGas > cap) return undefined;
   const maxPriorityFeePerGas = min(max(priorityFeePerGas, minPriorityFeePerGas), cap);
@@ -104,7 +107,7 @@ export function freshFees({ baseFeePerGas, priorityFeePerGas }: Observation['fee
 }
 
 /** Fees that replace `old` on any node (geth asks 10 % more of both) and suit now; undefined if they pass the cap. */
-export function bumpedFees(old: Fees, now: Observation['fees'], config: PosterConfig): Fees | undefined {
+export function bumpedFees(old: Fees, now: Observation['fees'], config: FeeBounds): Fees | undefined {
   const fresh = freshFees(now, config);
   if (fresh === undefined) return undefined;
   const least = (fee: bigint) => (fee * 110n + 99n) / 100n;

@@ -114,7 +114,14 @@ async function settle(store: Store, at: bigint): Promise<void> {
       blockNumber: at,
       blockHash: block(at).hash,
     };
-    await store.applyL1({ keepUpTo: at - 1n, blocks: [block(at)], commitments: [commitment], forced: [] });
+    await store.applyL1({
+      keepUpTo: at - 1n,
+      blocks: [block(at)],
+      commitments: [commitment],
+      forced: [],
+      demands: [],
+      answered: [],
+    });
   }
   const sent = store.sends().map((one) => one.transactionHash);
   if (sent.length > 0) await store.forgetSends(sent);

@@ -199,6 +199,7 @@ export class Pipeline {
         waitingReaders: () => live.size,
         diskBytes: () => store.bytesOnDisk(),
         l1: () => undefined,
+        responder: () => ({ open: 0, answers: 0 }),
         poster: () => ({ walletWei: undefined, backlogBatches: 0, attempts: {}, feeBumps: 0 }),
       },
       clock,

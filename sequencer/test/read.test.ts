@@ -333,7 +333,7 @@ describe('reading', () => {
       blockNumber: 9n,
       blockHash: NEWS,
     };
-    await it.store.applyL1({ blocks: [], commitments: [commitment], forced: [] });
+    await it.store.applyL1({ blocks: [], commitments: [commitment], forced: [], demands: [], answered: [] });
     expect(await it.json('/v1/batches/0/5')).toMatchObject({ transactionHash: NEWS, blockNumber: '9' });
   });
 

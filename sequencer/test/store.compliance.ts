@@ -550,6 +550,8 @@ export function storeCompliance(name: string, factory: StoreFactory): void {
         blocks: blocks(10n, 16n),
         commitments: [commitmentAt(0, 1n, 11n), commitmentAt(0, 2n, 13n), commitmentAt(0, 3n, 13n), commitmentAt(1, 1n, 15n)],
         forced: [],
+        demands: [],
+        answered: [],
       });
       const last = (upTo: bigint) => store.lastCommitment(0, upTo)?.number;
       expect([10n, 11n, 12n, 13n, 99n, 2n ** 64n - 1n].map(last)).toEqual([undefined, 1n, 1n, 3n, 3n, 3n]);
@@ -560,6 +562,8 @@ export function storeCompliance(name: string, factory: StoreFactory): void {
         blocks: blocks(13n, 15n, 7n),
         commitments: [commitmentAt(0, 2n, 14n)],
         forced: [],
+        demands: [],
+        answered: [],
       });
       await close(store);
       const read = await load(path);
@@ -572,9 +576,17 @@ export function storeCompliance(name: string, factory: StoreFactory): void {
 
     test('a broken L1 step changes nothing', async () => {
       const store = await create();
-      await store.applyL1({ blocks: [blockAt(1n, 1n), blockAt(2n, 2n)], commitments: [commitmentAt(0, 1n, 2n)], forced: [] });
+      await store.applyL1({
+        blocks: [blockAt(1n, 1n), blockAt(2n, 2n)],
+        commitments: [commitmentAt(0, 1n, 2n)],
+        forced: [],
+        demands: [],
+        answered: [],
+      });
       const twice = [blockAt(2n, 9n), blockAt(2n, 9n)];
-      await expect(store.applyL1({ keepUpTo: 1n, keepFrom: 2n, blocks: twice, commitments: [], forced: [] })).rejects.toThrow();
+      await expect(
+        store.applyL1({ keepUpTo: 1n, keepFrom: 2n, blocks: twice, commitments: [], forced: [], demands: [], answered: [] }),
+      ).rejects.toThrow();
       expect(store.l1Blocks()).toEqual([blockAt(1n, 1n), blockAt(2n, 2n)]);
       expect(store.commitment(0, 1n)).toBeDefined();
     });

@@ -3,7 +3,7 @@ import { Thread, ThreadError } from '../threads.js';
 import { createSigner } from './native.js';
 import type { L1Options } from './viem.js';
 
-type L1Method = Exclude<keyof L1, 'posterAddress'>;
+type L1Method = Exclude<keyof L1, 'posterAddress' | 'answererAddress'>;
 
 export interface L1Call {
   readonly method: L1Method;
@@ -11,7 +11,7 @@ export interface L1Call {
 }
 
 /**
- * The `L1` of viem.ts on a thread of its own, which holds the posting key. Around every block an Ethereum client asks, decodes,
+ * The `L1` of viem.ts on a thread of its own, which holds the keys that pay. Around every block an Ethereum client asks, decodes,
  * hashes and signs for tens of milliseconds: on the event loop, whoever sends a message in that moment waits for it.
  */
 export function startL1(options: Omit<L1Options, 'fetch'>): { readonly l1: L1; readonly close: () => Promise<void> } {
@@ -38,6 +38,9 @@ export function startL1(options: Omit<L1Options, 'fetch'>): { readonly l1: L1; r
     broadcast: ask('broadcast'),
     outcome: ask('outcome'),
     knows: ask('knows'),
+    answererAddress: createSigner(options.answererKey).address,
+    answererNonce: ask('answererNonce'),
+    sendAnswer: ask('sendAnswer'),
   };
   return { l1, close: () => thread.terminate() };
 }

@@ -4,7 +4,7 @@ import type { TopicSalt } from '../topics.js';
 /**
  * The numbered migrations, oldest first; `user_version` counts those that were applied, and those before them that no database
  * of today has. One stage writes each table: sequencer → entries, groups, topic_runs; sealer → batches,
- * batch_leaves; follower → l1_blocks, commitments, forced_bundles; poster → sends. The one exception: which sequence a forced bundle
+ * batch_leaves; follower → l1_blocks, commitments, forced_bundles, demands; poster → sends. The one exception: which sequence a forced bundle
  * got is written with the entry itself, by the sequencer.
  */
 const MIGRATIONS = [
@@ -72,7 +72,15 @@ const MIGRATIONS = [
    ) STRICT;
    CREATE INDEX forced_bundles_waiting ON forced_bundles (lane, inbox_index) WHERE sequence IS NULL;
    CREATE INDEX forced_bundles_by_sequence ON forced_bundles (lane, sequence) WHERE sequence IS NOT NULL;
-   CREATE INDEX forced_bundles_by_block ON forced_bundles (block_number);`,
+   CREATE INDEX forced_bundles_by_block ON forced_bundles (block_number);
+
+   -- Of the contract (PROTOCOL.md §7). answered_block: where somebody answered, once somebody has.
+   CREATE TABLE demands (
+     lane INTEGER NOT NULL, term INTEGER NOT NULL, sequence INTEGER NOT NULL, deadline INTEGER NOT NULL,
+     block_number INTEGER NOT NULL, answered_block INTEGER,
+     PRIMARY KEY (lane, term, sequence)
+   ) STRICT;
+   CREATE INDEX demands_open ON demands (deadline) WHERE answered_block IS NULL;`,
 ];
 
 /** Version 1, of before the first release, held the bundles inside SQLite: it is not carried over. */

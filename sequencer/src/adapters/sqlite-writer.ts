@@ -63,6 +63,12 @@ serveThread(({ path, maxBytes }: WriterData) => {
   const insertForced = database.prepare(
     `INSERT INTO forced_bundles (lane, inbox_index, bundle_hash, deadline, bundle, block_number) VALUES (?, ?, ?, ?, ?, ?)`,
   );
+  const forgetDemandsAbove = database.prepare('DELETE FROM demands WHERE block_number > ?');
+  const forgetAnswersAbove = database.prepare('UPDATE demands SET answered_block = NULL WHERE answered_block > ?');
+  const insertDemand = database.prepare(
+    'INSERT INTO demands (lane, term, sequence, deadline, block_number) VALUES (?, ?, ?, ?, ?)',
+  );
+  const answerDemand = database.prepare('UPDATE demands SET answered_block = ? WHERE lane = ? AND term = ? AND sequence = ?');
   const insertSend = database.prepare(
     `INSERT INTO sends (transaction_hash, nonce, lane, first_number, last_number, max_fee_per_gas,
        max_priority_fee_per_gas, raw, sent_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -89,12 +95,14 @@ serveThread(({ path, maxBytes }: WriterData) => {
     );
   });
 
-  const applyL1 = database.transaction(({ keepUpTo, keepFrom, blocks, commitments, forced }: L1Step) => {
+  const applyL1 = database.transaction(({ keepUpTo, keepFrom, blocks, commitments, forced, demands, answered }: L1Step) => {
     if (keepUpTo !== undefined) {
       forgetBlocksAbove.run(Number(keepUpTo));
       forgetCommitmentsAbove.run(Number(keepUpTo));
       // One that has a place in the log keeps it there, as an entry like any other; if it comes back, it gets another (§8).
       forgetForcedAbove.run(Number(keepUpTo));
+      forgetDemandsAbove.run(Number(keepUpTo));
+      forgetAnswersAbove.run(Number(keepUpTo));
     }
     for (const { number, hash, parentHash, timestamp } of blocks) {
       insertBlock.run(Number(number), fromHex(hash), fromHex(parentHash), Number(timestamp));
@@ -111,6 +119,12 @@ serveThread(({ path, maxBytes }: WriterData) => {
     }
     for (const { lane, index, bundleHash, deadline, bundle, blockNumber } of forced) {
       insertForced.run(lane, Number(index), fromHex(bundleHash), Number(deadline), bundle, Number(blockNumber));
+    }
+    for (const { lane, term, sequence, deadline, blockNumber } of demands) {
+      insertDemand.run(lane, term, Number(sequence), Number(deadline), Number(blockNumber));
+    }
+    for (const { lane, term, sequence, blockNumber } of answered) {
+      answerDemand.run(Number(blockNumber), lane, term, Number(sequence));
     }
     if (keepFrom !== undefined) forgetBlocksBelow.run(Number(keepFrom));
   });

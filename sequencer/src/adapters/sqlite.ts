@@ -6,6 +6,7 @@ import SqliteDatabase, { type Database } from 'better-sqlite3';
 import {
   type CommitGroup,
   type Commitment,
+  type Demand,
   type Entry,
   type EntryPage,
   type ForcedBundle,
@@ -294,6 +295,7 @@ class SqliteStore implements Store {
       forcedWaiting: reader.prepare(
         `SELECT * FROM forced_bundles WHERE lane = ? AND sequence IS NULL AND block_number <= ? ORDER BY inbox_index LIMIT ?`,
       ),
+      openDemands: reader.prepare('SELECT * FROM demands WHERE answered_block IS NULL AND deadline >= ? ORDER BY deadline'),
       forcedIn: reader.prepare(
         'SELECT lane, inbox_index, sequence FROM forced_bundles WHERE lane = ? AND sequence >= ? AND sequence < ? ORDER BY sequence',
       ),
@@ -345,6 +347,20 @@ class SqliteStore implements Store {
       'inbox_index' | 'sequence'
     >[];
     return rows.map((row) => ({ lane, index: BigInt(row.inbox_index), sequence: BigInt(row.sequence) }));
+  }
+
+  openDemands(block: bigint): Demand[] {
+    const rows = this.statements.openDemands.all(clamp(block)) as Record<
+      'lane' | 'term' | 'sequence' | 'deadline' | 'block_number',
+      number
+    >[];
+    return rows.map((row) => ({
+      lane: row.lane,
+      term: row.term,
+      sequence: BigInt(row.sequence),
+      deadline: BigInt(row.deadline),
+      blockNumber: BigInt(row.block_number),
+    }));
   }
 
   tail(lane: number): { nextSequence: bigint; acceptedAt: bigint } {

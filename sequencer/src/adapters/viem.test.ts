@@ -37,7 +37,7 @@ const result = (value: unknown) => (_: unknown, response: ServerResponse) => voi
 const failure = (code: number, message: string, data?: unknown) => (_: unknown, response: ServerResponse) =>
   void json(response, { error: { code, message, data } });
 
-const node = (timeoutMs = 2_000) => createL1({ url, settlement: SETTLEMENT, posterKey: KEY, timeoutMs });
+const node = (timeoutMs = 2_000) => createL1({ url, settlement: SETTLEMENT, posterKey: KEY, answererKey: KEY, timeoutMs });
 const failed = async (promise: Promise<unknown>): Promise<L1Error> => {
   const error = await promise.then(() => undefined).catch((thrown: unknown) => thrown);
   if (!(error instanceof L1Error)) throw new Error(`expected an L1Error, got ${error}`);
@@ -125,7 +125,13 @@ describe('a node that does not answer properly', () => {
   });
 
   test('nobody is there', async () => {
-    const l1 = createL1({ url: 'http://127.0.0.1:9', settlement: SETTLEMENT, posterKey: KEY, timeoutMs: 1_000 });
+    const l1 = createL1({
+      url: 'http://127.0.0.1:9',
+      settlement: SETTLEMENT,
+      posterKey: KEY,
+      answererKey: KEY,
+      timeoutMs: 1_000,
+    });
     expect(await failed(l1.chainId())).toMatchObject({ code: 'l1.unreachable' });
   });
 
@@ -140,7 +146,7 @@ describe('a node that does not answer properly', () => {
       expect(shown).not.toMatch(/hunter2|api-key-1234|4b4b4b4b/);
     }
     expect(errors.slice(1).every((error) => error.message.includes('127.0.0.1:'))).toBe(true);
-    const bad = () => createL1({ url, settlement: SETTLEMENT, posterKey: `${KEY}4b4b`, timeoutMs: 1 });
+    const bad = () => createL1({ url, settlement: SETTLEMENT, posterKey: `${KEY}4b4b`, answererKey: KEY, timeoutMs: 1 });
     expect(bad).toThrow('the posting key: expected 0x and 64 hex digits');
   });
 });
@@ -200,6 +206,8 @@ describe('answers', () => {
     expect(await node().eventsIn(ZERO_HASH)).toEqual({
       commitments: [{ lane: 2, number: 7n, batchHash: hash, transactionHash: ZERO_HASH, blockNumber: 3n, blockHash: ZERO_HASH }],
       forced: [],
+      demands: [],
+      answered: [],
       standingsChanged: false,
     });
     answer = result([log(`0x${'11'.repeat(32)}`)]);
@@ -207,7 +215,13 @@ describe('answers', () => {
     answer = result([log(hash, { address: `0x${'66'.repeat(20)}` })]);
     expect((await failed(node().eventsBetween(0n, 5n))).message).toContain('a log of another contract');
     answer = result([log(hash, { removed: true })]);
-    expect(await node().eventsIn(ZERO_HASH)).toEqual({ commitments: [], forced: [], standingsChanged: false });
+    expect(await node().eventsIn(ZERO_HASH)).toEqual({
+      commitments: [],
+      forced: [],
+      demands: [],
+      answered: [],
+      standingsChanged: false,
+    });
   });
 
   test('no contract at the address', async () => {

@@ -24,6 +24,8 @@ export interface L1Options {
   readonly settlement: Hex;
   /** 32 bytes. Signs here and is shown nowhere. */
   readonly posterKey: Hex;
+  /** 32 bytes; likewise. */
+  readonly answererKey: Hex;
   /** Milliseconds until a call is given up, its whole answer included. */
   readonly timeoutMs: number;
   readonly fetch?: typeof fetch | undefined;
@@ -33,6 +35,8 @@ export interface L1Options {
 const MAX_DETAIL_CHARACTERS = 300;
 const BATCH_COMMITTED = toEventSelector(event('BatchCommitted'));
 const BUNDLE_FORCED = toEventSelector(event('BundleForced'));
+const ENTRY_DEMANDED = toEventSelector(event('EntryDemanded'));
+const ENTRY_OPENED = toEventSelector(event('EntryOpened'));
 const STANDING_CHANGES = ['OperatorChanged', 'ReceiptSignerChanged', 'TermBegan', 'TermEnded', 'BondTaken'].map((name) =>
   toEventSelector(event(name)),
 );
@@ -47,6 +51,7 @@ const ADDRESS = /^0x[0-9a-f]{40}$/;
 export function createL1(options: L1Options): L1 {
   const settlement = options.settlement.toLowerCase() as Hex;
   const account = accountOf(options.posterKey);
+  const answerer = accountOf(options.answererKey);
   const call = createCall(options);
   let chainId: bigint | undefined;
 
@@ -82,7 +87,7 @@ export function createL1(options: L1Options): L1 {
   };
 
   const events = async (filter: Record<string, unknown>): Promise<SettlementEvents> => {
-    const topics = [[BATCH_COMMITTED, BUNDLE_FORCED, ...STANDING_CHANGES]];
+    const topics = [[BATCH_COMMITTED, BUNDLE_FORCED, ENTRY_DEMANDED, ENTRY_OPENED, ...STANDING_CHANGES]];
     const result = await call('eth_getLogs', [{ address: settlement, topics, ...filter }]);
     return checked('eth_getLogs', () => {
       if (!Array.isArray(result)) throw new Error('expected an array');
@@ -91,6 +96,14 @@ export function createL1(options: L1Options): L1 {
       return {
         commitments: of(BATCH_COMMITTED).map((log) => commitmentOf(log, settlement)),
         forced: of(BUNDLE_FORCED).map((log) => forcedBundleOf(log, settlement)),
+        demands: of(ENTRY_DEMANDED).map((log) => {
+          const { lane, term, sequence, deadline } = eventOf(log, settlement, 'EntryDemanded').args;
+          return { lane, term, sequence, deadline, blockNumber: quantity(log.blockNumber) };
+        }),
+        answered: of(ENTRY_OPENED).map((log) => {
+          const { lane, term, sequence } = eventOf(log, settlement, 'EntryOpened').args;
+          return { lane, term, sequence, blockNumber: quantity(log.blockNumber) };
+        }),
         standingsChanged: STANDING_CHANGES.some((topic) => of(topic).length > 0),
       };
     });
@@ -174,7 +187,10 @@ export function createL1(options: L1Options): L1 {
 
     async signCommit(commit, { nonce, gas, maxFeePerGas, maxPriorityFeePerGas }) {
       chainId ??= await this.chainId();
-      const raw = await sign(account, commit, settlement, chainId, nonce, gas, { maxFeePerGas, maxPriorityFeePerGas });
+      const raw = await sign(account, commitData(commit), settlement, chainId, nonce, gas, {
+        maxFeePerGas,
+        maxPriorityFeePerGas,
+      });
       return { hash: keccak256(raw), raw };
     },
 
@@ -199,15 +215,33 @@ export function createL1(options: L1Options): L1 {
     async knows(transactionHash) {
       return (await call('eth_getTransactionByHash', [transactionHash])) !== null;
     },
+
+    answererAddress: answerer.address.toLowerCase() as Hex,
+
+    async answererNonce(which) {
+      const answer = await call('eth_getTransactionCount', [answerer.address, which]);
+      return checked('eth_getTransactionCount', () => Number(quantity(answer)));
+    },
+
+    async sendAnswer(opening, { nonce, maxFeePerGas, maxPriorityFeePerGas }) {
+      chainId ??= await this.chainId();
+      const data = encodeFunctionData({ abi: settlementAbi, functionName: 'answer', args: [opening] });
+      const estimate = await call('eth_estimateGas', [{ from: answerer.address, to: settlement, data }, 'latest']);
+      const gas = checked('eth_estimateGas', () => (quantity(estimate) * 6n) / 5n);
+      const fees = { maxFeePerGas, maxPriorityFeePerGas };
+      const raw = await sign(answerer, data, settlement, chainId, nonce, gas, fees);
+      await this.broadcast(raw);
+      return keccak256(raw);
+    },
   };
 }
 
-function accountOf(posterKey: Hex): PrivateKeyAccount {
+function accountOf(key: Hex): PrivateKeyAccount {
   try {
-    return privateKeyToAccount(posterKey);
+    return privateKeyToAccount(key);
   } catch {
     // Without its cause: that one may quote the key.
-    throw new Error('the posting key: expected 0x and 64 hex digits, a valid secp256k1 key');
+    throw new Error('a key that pays for transactions: expected 0x and 64 hex digits, a valid secp256k1 key');
   }
 }
 
@@ -216,7 +250,7 @@ const commitData = ({ headers, forced }: Commit): Hex =>
 
 const sign = (
   account: PrivateKeyAccount,
-  commit: Commit,
+  data: Hex,
   to: Hex,
   chainId: bigint,
   nonce: number,
@@ -230,7 +264,7 @@ const sign = (
     gas,
     to,
     value: 0n,
-    data: commitData(commit),
+    data,
     ...fees,
   });
 
@@ -372,7 +406,11 @@ const blockOf = (block: Record<string, unknown>): L1Block => ({
 });
 
 /** What a log of the contract says. */
-function eventOf<Name extends 'BatchCommitted' | 'BundleForced'>(log: Record<string, unknown>, settlement: Hex, eventName: Name) {
+function eventOf<Name extends 'BatchCommitted' | 'BundleForced' | 'EntryDemanded' | 'EntryOpened'>(
+  log: Record<string, unknown>,
+  settlement: Hex,
+  eventName: Name,
+) {
   const address = hexOf(log.address);
   if (!ADDRESS.test(address) || address !== settlement) throw new Error('a log of another contract');
   if (!Array.isArray(log.topics)) throw new Error('expected topics');
