@@ -147,7 +147,7 @@ describe('a node that does not answer properly', () => {
     }
     expect(errors.slice(1).every((error) => error.message.includes('127.0.0.1:'))).toBe(true);
     const bad = () => createL1({ url, settlement: SETTLEMENT, posterKey: `${KEY}4b4b`, answererKey: KEY, timeoutMs: 1 });
-    expect(bad).toThrow('the posting key: expected 0x and 64 hex digits');
+    expect(bad).toThrow('a key that pays for transactions: expected 0x and 64 hex digits');
   });
 });
 
