@@ -135,6 +135,11 @@ function checkSettlement(
   if (facts === undefined)
     throw new StartError(`there is no Settlement contract at ${settlement} on this L1: deploy it, or set SEALPOST_SETTLEMENT`);
   for (const [lane, { receiptSigner, poster: expected }] of facts.lanes.entries()) {
+    if (/^0x0+$/.test(receiptSigner)) {
+      throw new StartError(
+        `lane ${lane} has no operator, or one that is not registered: sealpost operator register --lane ${lane}`,
+      );
+    }
     if (receiptSigner.toLowerCase() !== signer) {
       throw new StartError(
         `the contract names ${receiptSigner} as receipt signer of lane ${lane}, SEALPOST_SIGNER_KEY_FILE holds ${signer}`,
@@ -291,10 +296,13 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
     log,
     limits: { maxEntries: config.sealMaxEntries, maxBytes: config.sealMaxBytes, maxAgeMs: config.sealMaxAgeMs },
     termOf,
+    // Before the L1 was seen, the backlog is unknown: then what is sealed counts as committed.
+    committed: (lane) => view()?.lanes[lane]?.committed.number ?? store.lastBatch(lane)?.header.number ?? 0n,
     onSealed: () => poster.notify(),
     onFatal,
   });
   lifecycle.opened('sealer', () => sealer.stop());
+  follower.onChange(() => sealer.notify());
 
   const maxL1AgeMs = config.maxL1AgeMs === 'auto' ? (development ? 0 : 60_000) : config.maxL1AgeMs;
   const terms: PromiseTerms = { view, clock, maxIncludeDelay: facts.maxIncludeDelay, maxL1AgeMs };

@@ -1,6 +1,6 @@
 import { BATCH_FILE_HEADER_BYTES, ENTRY_PREFIX_BYTES, MAX_BATCH_ENTRIES, MAX_BATCH_FILE_BYTES } from '@sealpost/prover';
 import { describe, expect, test } from 'vitest';
-import { planSeal, type SealLimits, type SealPlan } from './sealer.js';
+import { LARGE_BACKLOG, planSeal, type SealLimits, type SealPlan } from './sealer.js';
 
 const LIMITS: SealLimits = { maxEntries: 4, maxBytes: 10_000, maxAgeMs: 1_000 };
 /** The file of one bundle of 1,000 bytes, and what each further one adds. */
@@ -37,6 +37,15 @@ describe('planSeal', () => {
   ];
   test.each(rows)('%s', (_, bundleBytes, oldestAgeMs, limits, expected) => {
     expect(planSeal({ bundleBytes, oldestAgeMs }, { ...LIMITS, ...limits })).toEqual(expected);
+  });
+
+  test.each<[string, number, number, number, SealPlan]>([
+    ['as usual behind a backlog that one commit takes', 4, 0, LARGE_BACKLOG - 1, { seal: 4 }],
+    ['nothing by age behind a large one', 3, 1e9, LARGE_BACKLOG, { waitMs: Number.POSITIVE_INFINITY }],
+    ['nothing by the configured count', 9, 0, LARGE_BACKLOG, { waitMs: Number.POSITIVE_INFINITY }],
+    ['what fills a batch of the protocol', MAX_BATCH_ENTRIES + 1, 0, LARGE_BACKLOG + 7, { seal: MAX_BATCH_ENTRIES }],
+  ])('%s', (_, count, oldestAgeMs, backlog, expected) => {
+    expect(planSeal({ bundleBytes: bundles(count, 124), oldestAgeMs, backlog }, LIMITS)).toEqual(expected);
   });
 
   test('never more entries, and never more bytes, than the protocol allows', () => {

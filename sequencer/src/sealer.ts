@@ -36,7 +36,16 @@ export interface Unsealed {
   readonly bundleBytes: readonly number[];
   /** How long ago the oldest was seen. */
   readonly oldestAgeMs: number;
+  /** Batches of the lane that are sealed and not on the L1. */
+  readonly backlog?: number;
 }
+
+/**
+ * So many batches that wait for the L1 are enough: what comes then is sealed only where it fills a batch, until they are fewer.
+ * One commit takes 255 batches and must consume what is overdue in the inbox (§8): a longer backlog before that entry would keep
+ * the lane from ever committing again.
+ */
+export const LARGE_BACKLOG = 64;
 
 export type SealPlan = { readonly seal: number } | { readonly waitMs: number };
 
@@ -44,10 +53,12 @@ export type SealPlan = { readonly seal: number } | { readonly waitMs: number };
  * Seal the first `seal` entries, or look again in `waitMs`. As many as fit under the limits are sealed, at least one:
  * the largest bundle fits the smallest batch file there may be.
  */
-export function planSeal({ bundleBytes, oldestAgeMs }: Unsealed, limits: SealLimits): SealPlan {
+export function planSeal({ bundleBytes, oldestAgeMs, backlog = 0 }: Unsealed, limits: SealLimits): SealPlan {
   if (bundleBytes.length === 0) return { waitMs: Number.POSITIVE_INFINITY };
-  const maxEntries = Math.min(limits.maxEntries, MAX_BATCH_ENTRIES);
-  const maxBytes = Math.min(limits.maxBytes, MAX_BATCH_FILE_BYTES);
+  const isLarge = backlog >= LARGE_BACKLOG;
+  const maxEntries = isLarge ? MAX_BATCH_ENTRIES : Math.min(limits.maxEntries, MAX_BATCH_ENTRIES);
+  const maxBytes = isLarge ? MAX_BATCH_FILE_BYTES : Math.min(limits.maxBytes, MAX_BATCH_FILE_BYTES);
+  const maxAgeMs = isLarge ? Number.POSITIVE_INFINITY : limits.maxAgeMs;
   let bytes = BATCH_FILE_HEADER_BYTES;
   let fitting = 0;
   while (fitting < bundleBytes.length && fitting < maxEntries) {
@@ -56,8 +67,8 @@ export function planSeal({ bundleBytes, oldestAgeMs }: Unsealed, limits: SealLim
     fitting++;
   }
   const full = fitting < bundleBytes.length || fitting === maxEntries || bytes >= maxBytes;
-  if (full || oldestAgeMs >= limits.maxAgeMs) return { seal: fitting };
-  return { waitMs: limits.maxAgeMs - oldestAgeMs };
+  if (full || oldestAgeMs >= maxAgeMs) return { seal: fitting };
+  return { waitMs: maxAgeMs - oldestAgeMs };
 }
 
 /** What a batch's entries hash to. */
@@ -128,6 +139,8 @@ export interface SealerDeps {
   readonly log: Log;
   readonly limits: SealLimits;
   readonly termOf: (lane: number) => number;
+  /** The newest batch of a lane that is on the L1, as far as it was seen. */
+  readonly committed?: (lane: number) => bigint;
   readonly onSealed: (batch: SealedBatch) => void;
   readonly onFatal: (error: Error) => void;
 }
@@ -171,6 +184,11 @@ export class Sealer {
 
   start(): void {
     this.wake();
+  }
+
+  /** The L1 moved: what waited for a smaller backlog may be sealed now. */
+  notify(): void {
+    if (this.unsealed > 0) this.wake();
   }
 
   /** Entries that became durable, in order. */
@@ -220,7 +238,15 @@ export class Sealer {
       let waitMs = Number.POSITIVE_INFINITY;
       for (const [lane, state] of this.lanes.entries()) {
         const now = this.deps.clock.monotonic();
-        const plan = planSeal({ bundleBytes: state.bundleBytes, oldestAgeMs: now - (state.seenAt[0] ?? now) }, this.deps.limits);
+        const committed = this.deps.committed?.(lane) ?? state.last?.header.number ?? 0n;
+        const plan = planSeal(
+          {
+            bundleBytes: state.bundleBytes,
+            oldestAgeMs: now - (state.seenAt[0] ?? now),
+            backlog: Number((state.last?.header.number ?? 0n) - committed),
+          },
+          this.deps.limits,
+        );
         if ('seal' in plan) {
           if (await this.seal(lane, state, plan.seal)) this.due = true;
           else waitMs = Math.min(waitMs, NO_ROOM_WAIT_MS);
