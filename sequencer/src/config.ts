@@ -63,6 +63,13 @@ export const SETTINGS = {
   host: { env: 'SEALPOST_HOST', meaning: 'address to listen on', fallback: '127.0.0.1', parse: path },
   port: { env: 'SEALPOST_PORT', meaning: 'port to listen on; 0 takes a free one', fallback: '7325', parse: whole(0, 65_535) },
   data: { env: 'SEALPOST_DATA', meaning: 'folder of the database', fallback: '.sealpost', parse: path },
+  signedFile: {
+    env: 'SEALPOST_SIGNED_FILE',
+    meaning:
+      'file that says how far receipts were signed: best on another disk, never in a backup of the database; auto: signed.mark in SEALPOST_DATA',
+    fallback: 'auto',
+    parse: path,
+  },
   l1Url: { env: 'SEALPOST_L1_URL', meaning: 'JSON-RPC of an Ethereum node', fallback: undefined, parse: url, secret: true },
   settlement: { env: 'SEALPOST_SETTLEMENT', meaning: 'address of the Settlement contract', fallback: undefined, parse: address },
   posterKeyFile: {

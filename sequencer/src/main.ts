@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
 import { getRequestListener } from '@hono/node-server';
@@ -6,6 +6,7 @@ import { type Domain, domainSeparator, type Hex } from '@sealpost/prover';
 import pino from 'pino';
 import { startL1 } from './adapters/l1-thread.js';
 import { createSigner, isSecp256k1Native, nativeHashing } from './adapters/native.js';
+import { createSignedMark, loadSignedMark, type SignedMarkFile } from './adapters/signed-mark.js';
 import { createStore, loadStore } from './adapters/sqlite.js';
 import { AccountRates } from './admission.js';
 import { type Config, ConfigError, configReference, describeConfig, parseConfig } from './config.js';
@@ -164,6 +165,7 @@ function checkGenesis(stored: Genesis, expected: Genesis): void {
 
 interface Opened {
   readonly store: Store;
+  readonly signed: SignedMarkFile;
   readonly facts: SettlementFacts;
 }
 
@@ -181,20 +183,60 @@ async function openStore(
   const genesis: Genesis = { chainId, settlement: config.settlement, laneCount: facts.laneCount, signer };
   const path = databasePath(config);
   const there = statSync(path, { throwIfNoEntry: false }) !== undefined;
+  const known = existsSync(signedPath(config)) ? loadSignedMark(signedPath(config), genesis) : undefined;
+  // Before an empty database is made in the place of one that is lost.
+  if (mode !== 'load' && !there) known?.compare(() => 0n);
   const store =
     mode === 'create' || (mode === 'either' && !there)
       ? await createStore(path, genesis)
       : await loadStore(path, { onRecovery: (recovery) => log.warn('store.recovered', { ...recovery }) });
   try {
     checkGenesis(store.genesis, genesis);
+    const signed = known ?? (await newSignedMark(config, l1, store, log, signal));
+    if (signed.tornSlots > 0) log.warn('signed.torn', { path: signedPath(config), slots: signed.tornSlots });
+    signed.begin((lane) => store.tail(lane).nextSequence);
+    return { store, signed, facts };
   } catch (error) {
     await store.close();
     throw error;
   }
-  return { store, facts };
+}
+
+/**
+ * There is no mark: after the database was made, and with the first start after an upgrade. What the L1 has and the log has not
+ * says that something newer was signed; batches within the log are compared by the follower, before it has a view and anything
+ * can be signed. What was signed beyond the log and is not on the L1 nobody can tell: hence the loud line.
+ */
+async function newSignedMark(config: Config, l1: L1, store: Store, log: Log, signal: AbortSignal): Promise<SignedMarkFile> {
+  const path = signedPath(config);
+  let isEmpty = true;
+  for (let lane = 0; lane < store.genesis.laneCount; lane++) {
+    const { nextSequence: end } = store.tail(lane);
+    const { nextSequence: committed } = await waitForL1(log, signal, () => l1.head(lane));
+    if (committed > end) {
+      throw new StartError(
+        `lane ${lane}: the contract has batches up to sequence ${committed - 1n}, but the log ends before sequence ${end}, and ${path} is not there: ` +
+          'an older database, or an empty one, is in place. Nothing was signed now. Put the newest database back, all of its files; ' +
+          'if it is lost, give the lane up with `sealpost operator exit`',
+      );
+    }
+    if (end > 0n) isEmpty = false;
+  }
+  if (!isEmpty) {
+    log.warn('signed.missing', {
+      path,
+      message:
+        'there was no file that says how far receipts were signed: it is made from the log. Right after an upgrade; ' +
+        'if this database was restored from a backup, stop now: receipts that were signed after it would be signed again for other bundles',
+    });
+  }
+  return createSignedMark(path, store.genesis, (lane) => store.tail(lane).nextSequence);
 }
 
 const databasePath = (config: Config): string => join(config.data, 'sequencer.sqlite');
+
+/** Not among the names of the database's files: whoever copies those does not copy this one. */
+const signedPath = ({ data, signedFile }: Config): string => (signedFile === 'auto' ? join(data, 'signed.mark') : signedFile);
 
 async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
   const log = createLog(config.log);
@@ -232,8 +274,9 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
   if (!isSecp256k1Native())
     log.warn('secp256k1.slow', { message: 'the native module did not build: signatures are checked 20 times slower' });
   const { signer, l1, closeL1 } = openKeys(config);
-  const { store, facts } = await openStore(config, l1, signer.address, mode, log, starting.signal);
+  const { store, signed, facts } = await openStore(config, l1, signer.address, mode, log, starting.signal);
   lifecycle.opened('store', () => store.close());
+  lifecycle.opened('signed mark', () => signed.close());
   lifecycle.opened('l1', closeL1);
   const { chainId } = store.genesis;
   const development = chainId === DEVELOPMENT_CHAIN_ID;
@@ -306,7 +349,7 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
 
   const maxL1AgeMs = config.maxL1AgeMs === 'auto' ? (development ? 0 : 60_000) : config.maxL1AgeMs;
   const terms: PromiseTerms = { view, clock, maxIncludeDelay: facts.maxIncludeDelay, maxL1AgeMs };
-  const book = new ReceiptBook({ store, signer, separator, terms, termOf, hashing: nativeHashing });
+  const book = new ReceiptBook({ store, signer, signed, separator, terms, termOf, hashing: nativeHashing });
   const workers = config.verifyWorkers > 0 ? config.verifyWorkers : sparedCores();
   const verifierData: VerifierData = { separator, laneCount: facts.laneCount };
   const pool = new VerifierPool(
@@ -378,6 +421,7 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
       disk: sequencer.hasRoom ? 'ok' : 'the last write found no room',
       answering: responder.status().lastError?.message ?? 'ok',
       operator: facts.lanes.flatMap((_, lane) => book.whyNot(lane) ?? [])[0] ?? 'ok',
+      signed: signed.hasRoom ? 'ok' : `no room for ${signedPath(config)}: nothing can be signed`,
       running: ending ? 'stopping' : 'ok',
     };
     const ready = Object.values(checks).every((check) => check === 'ok');
@@ -495,12 +539,16 @@ async function main(): Promise<void> {
   if (command === 'check') {
     process.stdout.write(`${describeConfig(process.env)}\n`);
     readKey(config.posterKeyFile);
-    readKey(config.signerKeyFile);
+    const { address: signer } = createSigner(readKey(config.signerKeyFile));
+    const path = signedPath(config);
+    if (existsSync(path)) loadSignedMark(path, { settlement: config.settlement, signer });
+    else process.stdout.write(`${path} is not there: the next start makes it\n`);
   } else if (command === 'create') {
     const log = createLog(config.log);
     const { signer, l1, closeL1 } = openKeys(config);
     try {
-      const { store } = await openStore(config, l1, signer.address, 'create', log, new AbortController().signal);
+      const { store, signed } = await openStore(config, l1, signer.address, 'create', log, new AbortController().signal);
+      signed.close();
       await store.close();
     } finally {
       await closeL1();

@@ -286,18 +286,39 @@ export interface L1Step {
   readonly answered: readonly Answered[];
 }
 
+/**
+ * How far receipts of each lane were, or may have been, signed. Kept outside of the store, and of its backups: an older store in
+ * the place of the newest would give sequences that are promised to other bundles, and ends before the mark.
+ */
+export interface SignedMark {
+  /**
+   * MUST have returned before a statement over sequences below `nextSequence` is signed; and these MUST be durable in the store
+   * before it is called, so that the mark is never beyond the newest store. The end of the process does not take it back; a
+   * power failure may.
+   * @throws StoreFullError if there is no room now; after any other error the process MUST end. Either way nothing may be signed
+   */
+  raise(lane: number, nextSequence: bigint): void;
+}
+
 /** A durable write failed and left nothing behind: no room. Retried when there is room again. */
 export class StoreFullError extends Error {
   override readonly name = 'StoreFullError';
   readonly code = 'store.full';
 }
 
-/** The store cannot be opened as asked: missing, already there, in use, or another chain's. Nothing was changed. */
+/** The store cannot be opened as asked: missing, already there, in use, another chain's, or not the newest. Nothing was changed. */
 export class StoreOpenError extends Error {
   override readonly name = 'StoreOpenError';
 
   constructor(
-    readonly code: 'store.missing' | 'store.exists' | 'store.locked' | 'store.unwritable' | 'store.foreign' | 'store.damaged',
+    readonly code:
+      | 'store.missing'
+      | 'store.exists'
+      | 'store.locked'
+      | 'store.unwritable'
+      | 'store.foreign'
+      | 'store.damaged'
+      | 'store.older',
     message: string,
     options?: ErrorOptions,
   ) {

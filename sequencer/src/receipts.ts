@@ -1,7 +1,19 @@
 import { buildReceipt, type Hex, type MerkleTree, type Receipt, receiptDigest, toHex } from '@sealpost/prover';
 import { LRUCache } from 'lru-cache';
 import { RequestError, unavailable } from './errors.js';
-import type { Clock, CommitGroup, Entry, GroupRecord, Hashing, L1View, SignedStatement, Signer, Store } from './ports.js';
+import {
+  type Clock,
+  type CommitGroup,
+  type Entry,
+  type GroupRecord,
+  type Hashing,
+  type L1View,
+  type SignedMark,
+  type SignedStatement,
+  type Signer,
+  type Store,
+  StoreFullError,
+} from './ports.js';
 
 /** Deadlines that can be kept: what the newest L1 head allows to be promised (PROTOCOL.md §7). */
 export interface PromiseTerms {
@@ -46,6 +58,7 @@ export function whyNotOurs(lane: number, view: L1View | undefined, own: { signer
 export interface ReceiptBookDeps {
   readonly store: Store;
   readonly signer: Signer;
+  readonly signed: SignedMark;
   /** EIP-712 domain separator, 32 bytes. */
   readonly separator: Uint8Array;
   readonly terms: PromiseTerms;
@@ -111,9 +124,20 @@ export class ReceiptBook {
     const why = this.whyNot(lane);
     if (why !== undefined) throw unavailable(why);
     const statement = { lane, term: termOf(lane), firstSequence, count, root, includeBy: promiseDeadline(terms) };
+    // The group is durable, or it would not be here. A crash from here on leaves a mark that is not beyond the log.
+    this.raiseMark(lane, firstSequence + BigInt(count));
     const made = { ...statement, signature: signer.sign(receiptDigest(separator, statement, hashing.keccak256)) as Hex };
     this.unsaved.set(key, made);
     return made;
+  }
+
+  private raiseMark(lane: number, nextSequence: bigint): void {
+    try {
+      this.deps.signed.raise(lane, nextSequence);
+    } catch (error) {
+      if (!(error instanceof StoreFullError)) throw error;
+      throw unavailable('no room to write down what is signed: nothing is promised', 5_000);
+    }
   }
 
   private treeOf({ lane, firstSequence, count }: GroupRecord): MerkleTree {

@@ -1,16 +1,17 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { getRequestListener } from '@hono/node-server';
 import { domainSeparator, type Hex } from '@sealpost/prover';
 import { createSigner, nativeHashing } from '../src/adapters/native.js';
+import { createSignedMark, loadSignedMark, type SignedMarkFile } from '../src/adapters/signed-mark.js';
 import { createStore, loadStore, type StoreOptions } from '../src/adapters/sqlite.js';
 import { AccountRates, submissionOfFrames } from '../src/admission.js';
 import { createApp, type HttpLimits, type Readiness } from '../src/http.js';
 import { Live } from '../src/live.js';
 import { Metrics } from '../src/metrics.js';
-import type { Clock, Genesis, L1Block, L1View, Log, SealedBatch, Store } from '../src/ports.js';
+import type { Clock, Genesis, L1Block, L1View, Log, SealedBatch, SignedMark, Store } from '../src/ports.js';
 import { LogReader } from '../src/reader.js';
 import { ReceiptBook } from '../src/receipts.js';
 import { type BatchDigest, digestBatch, Sealer, type SealLimits } from '../src/sealer.js';
@@ -97,6 +98,8 @@ export interface PipelineOptions {
   readonly clock?: ManualClock;
   /** Lets a test stand between everything and the store. */
   readonly wrapStore?: (store: Store) => Store;
+  /** Lets a test stand between the receipts and the mark of what is signed. */
+  readonly wrapSigned?: (signed: SignedMark) => SignedMark;
   /** Lets a test hold back or reorder verification. */
   readonly wrapVerify?: (verify: (body: Body) => Promise<VerifiedBody>) => (body: Body) => Promise<VerifiedBody>;
   readonly readiness?: () => Readiness;
@@ -123,6 +126,7 @@ export class Pipeline {
 
   private constructor(
     readonly store: Store,
+    readonly signed: SignedMarkFile,
     readonly folder: string,
     private readonly options: PipelineOptions,
   ) {
@@ -163,7 +167,8 @@ export class Pipeline {
     });
     const terms = { view, clock, maxIncludeDelay: MAX_INCLUDE_DELAY, maxL1AgeMs: options.maxL1AgeMs ?? 0 };
     const separator = domainSeparator(DOMAIN);
-    this.book = new ReceiptBook({ store, signer: SIGNER, separator, terms, termOf, hashing: nativeHashing });
+    const mark = options.wrapSigned?.(signed) ?? signed;
+    this.book = new ReceiptBook({ store, signer: SIGNER, signed: mark, separator, terms, termOf, hashing: nativeHashing });
     const rates = options.rate && new AccountRates(...options.rate, () => clock.monotonic());
     const verify = (body: Body) => verifiers(laneCount).verify(body);
     this.sequencer = new Sequencer({
@@ -236,7 +241,16 @@ export class Pipeline {
       options.folder === undefined
         ? await createStore(pathIn(folder), genesisOf(options.laneCount ?? 1), options.store)
         : await loadStore(pathIn(folder), options.store);
-    return new Pipeline(options.wrapStore?.(store) ?? store, folder, options);
+    try {
+      const endOf = (lane: number) => store.tail(lane).nextSequence;
+      const path = markIn(folder);
+      const signed = existsSync(path) ? loadSignedMark(path, store.genesis) : createSignedMark(path, store.genesis, endOf);
+      signed.begin(endOf);
+      return new Pipeline(options.wrapStore?.(store) ?? store, signed, folder, options);
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
   }
 
   /** What becomes of bundles sent in one body. */
@@ -299,6 +313,7 @@ export class Pipeline {
   async abandon(): Promise<void> {
     void this.sealer.stop();
     await this.digester?.terminate();
+    this.signed.release();
     await this.store.close();
   }
 
@@ -312,6 +327,7 @@ export class Pipeline {
     if (this.fatal.length === 0) await this.sequencer.stop();
     await this.sealer.stop();
     await this.digester?.terminate();
+    this.signed.close();
     await this.store.close();
   }
 
@@ -321,4 +337,5 @@ export class Pipeline {
   }
 }
 
+export const markIn = (folder: string): string => join(folder, 'signed.mark');
 export const pathIn = (folder: string): string => join(folder, 'sequencer.sqlite');
