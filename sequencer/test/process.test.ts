@@ -1,12 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Hex } from '@sealpost/prover';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { createSignedMark } from '../src/adapters/signed-mark.js';
 import { type Anvil, deploySettlement, KEYS, startAnvil } from './anvil.js';
 import { Account, frames, topicOf } from './bundles.js';
 
@@ -291,6 +292,184 @@ describe('it ends in order', () => {
       expect(it.stderr).toBe('');
     }
     silent.close();
+  });
+});
+
+// Each starts several processes, one after the other.
+describe('another database is put in the place of the newest', { timeout: 240_000 }, () => {
+  const markOf = (name: string) => join(folder, name, 'signed.mark');
+  const databaseFiles = (path: string) => readdirSync(path).filter((name) => name.startsWith('sequencer.sqlite'));
+  /** All that a backup may hold: the database's files, by their name. */
+  function copyDatabase(from: string, to: string): void {
+    mkdirSync(join(folder, to), { recursive: true });
+    for (const name of databaseFiles(join(folder, to))) rmSync(join(folder, to, name), { recursive: true });
+    for (const name of databaseFiles(join(folder, from))) {
+      cpSync(join(folder, from, name), join(folder, to, name), { recursive: true });
+    }
+  }
+  async function accept(url: string, from: bigint, to: bigint): Promise<unknown[]> {
+    const receipts: unknown[] = [];
+    for (let nonce = from; nonce < to; nonce++) {
+      const response = await post(url, sign(nonce));
+      expect(response.status).toBe(200);
+      receipts.push(await response.json());
+    }
+    return receipts;
+  }
+  async function stop(it: Running): Promise<void> {
+    it.child.kill('SIGTERM');
+    expect((await it.exited).code).toBe(0);
+  }
+  async function kill(it: Running): Promise<void> {
+    it.child.kill('SIGKILL');
+    expect((await it.exited).signal).toBe('SIGKILL');
+  }
+  const committed = async (url: string) =>
+    ((await (await fetch(`${url}/v1/status`)).json()) as { lanes: { committed: string }[] }).lanes[0]?.committed;
+  async function expectRefusal(it: Running, message: RegExp): Promise<void> {
+    expect(await it.exited).toEqual({ code: 1, signal: null });
+    expect(it.stderr).toMatch(message);
+    expect(it.stderr.split('\n')).toHaveLength(2);
+    expect(it.event('ready')).toBeUndefined();
+  }
+  /** Nothing is sealed, so that the L1 knows nothing. */
+  const unsealed = { SEALPOST_SEAL_MAX_AGE_MS: '60000' };
+
+  test('yesterday’s is refused and nothing is signed; with the newest it goes on', async () => {
+    const first = run({ ...data('newest'), ...unsealed });
+    await accept(await first.ready(), 0n, 2n);
+    await stop(first);
+    copyDatabase('newest', 'yesterday');
+    expect(existsSync(markOf('yesterday'))).toBe(false);
+
+    const second = run({ ...data('newest'), ...unsealed }, ['run']);
+    const promised = await accept(await second.ready(), 2n, 5n);
+    await kill(second);
+    copyDatabase('newest', 'kept');
+
+    copyDatabase('yesterday', 'newest');
+    const mark = readFileSync(markOf('newest'));
+    for (const args of [['run'], ['run', '--create']]) {
+      await expectRefusal(
+        run({ ...data('newest'), ...unsealed }, args),
+        /^sealpost: lane 0: receipts up to sequence 4 were .*newest\/signed\.mark.* the log ends before sequence 2: .*Put the newest database back.*sealpost operator exit/,
+      );
+    }
+    expect(readFileSync(markOf('newest'))).toEqual(mark);
+    expect((await run(data('newest'), ['check']).exited).code).toBe(0);
+
+    copyDatabase('kept', 'newest');
+    const third = run({ ...data('newest'), ...unsealed }, ['run']);
+    const url = await third.ready();
+    expect(await nonceOf(url)).toBe(5);
+    // The same promises, though the last signature was lost and is made again.
+    const again = (await accept(url, 2n, 5n)) as typeof promised;
+    const places = (answers: unknown[]) =>
+      answers.map((answer) => JSON.stringify(answer).match(/"(sequence|bundleHash|root)":"[^"]*"/g));
+    expect(places(again)).toEqual(places(promised));
+    await stop(third);
+  });
+
+  test('an empty one: not even made', async () => {
+    const first = run({ ...data('emptied'), ...unsealed });
+    await accept(await first.ready(), 0n, 1n);
+    await stop(first);
+    copyDatabase('emptied', 'kept-full');
+    for (const name of databaseFiles(join(folder, 'emptied'))) rmSync(join(folder, 'emptied', name), { recursive: true });
+    for (const args of [['run', '--create'], ['create']]) {
+      await expectRefusal(run(data('emptied'), args), /the log ends before sequence 0: an older database, or an empty one/);
+    }
+    expect(existsSync(join(folder, 'emptied', 'sequencer.sqlite'))).toBe(false);
+    copyDatabase('kept-full', 'emptied');
+    const again = run({ ...data('emptied'), ...unsealed }, ['run']);
+    expect(await nonceOf(await again.ready())).toBe(1);
+    await stop(again);
+  });
+
+  test('yesterday’s, with no mark: the L1 has more than the log', async () => {
+    const first = run(data('markless'));
+    const url = await first.ready();
+    await accept(url, 0n, 1n);
+    await expect.poll(() => committed(url)).toBe('1');
+    await stop(first);
+    copyDatabase('markless', 'markless-yesterday');
+    const second = run(data('markless'), ['run']);
+    const today = await second.ready();
+    await accept(today, 1n, 3n);
+    await expect.poll(() => committed(today)).toBe('3');
+    await stop(second);
+    copyDatabase('markless', 'markless-newest');
+
+    copyDatabase('markless-yesterday', 'markless');
+    rmSync(markOf('markless'));
+    await expectRefusal(
+      run(data('markless'), ['run']),
+      /^sealpost: lane 0: the contract has batches up to sequence 2, but the log ends before sequence 1, and .*signed\.mark is not there: /,
+    );
+    expect(existsSync(markOf('markless'))).toBe(false);
+
+    // The newest, as after an upgrade: made anew, loudly, and once.
+    copyDatabase('markless-newest', 'markless');
+    const third = run(data('markless'), ['run']);
+    await third.ready();
+    expect(third.event('signed.missing')).toMatchObject({ level: 'warn', path: markOf('markless') });
+    await stop(third);
+    const fourth = run(data('markless'), ['run']);
+    await fourth.ready();
+    expect(fourth.event('signed.missing')).toBeUndefined();
+    await stop(fourth);
+  });
+
+  test('yesterday’s, with yesterday’s mark: the follower finds a batch that is not ours before anything is signed', async () => {
+    const first = run(data('whole'));
+    await accept(await first.ready(), 0n, 1n);
+    await stop(first);
+    cpSync(join(folder, 'whole'), join(folder, 'whole-yesterday'), { recursive: true });
+    const second = run(data('whole'), ['run']);
+    const url = await second.ready();
+    await accept(url, 1n, 3n);
+    await expect.poll(() => committed(url)).toBe('3');
+    await stop(second);
+
+    const it = run(data('whole-yesterday'), ['run']);
+    await expect.poll(() => it.event('ready')).toBeDefined();
+    const forked = it.event('ready')?.url as string;
+    const statuses: number[] = [];
+    for (let attempt = 0; attempt < 10_000; attempt++) {
+      const response = await post(forked, sign(1n, { messages: ['another'] })).catch(() => undefined);
+      if (response === undefined) break;
+      statuses.push(response.status);
+    }
+    expect(await it.exited).toEqual({ code: 1, signal: null });
+    expect(it.stderr).toMatch(/the contract holds a batch 2 that this database does not know: an old backup was restored/);
+    expect(statuses.filter((status) => status !== 503)).toEqual([]);
+  });
+
+  test('a mark of another contract, and one that is cut off', async () => {
+    expect((await run(data('marked'), ['create']).exited).code).toBe(0);
+    const path = markOf('marked');
+    const whole = readFileSync(path);
+    writeFileSync(path, whole.subarray(0, 5_000));
+    for (const args of [['run'], ['check']]) {
+      const it = run(data('marked'), args);
+      expect((await it.exited).code).toBe(1);
+      expect(it.stderr).toMatch(/^sealpost: .*marked\/signed\.mark is damaged: it has 5000 bytes, expected 12288/);
+    }
+    const other = join(folder, 'other.mark');
+    const genesis = {
+      chainId: 31_337n,
+      laneCount: 1,
+      settlement: `0x${'77'.repeat(20)}`,
+      signer: `0x${'88'.repeat(20)}`,
+    } as const;
+    createSignedMark(other, genesis, () => 0n).release();
+    for (const args of [['run'], ['check']]) {
+      const it = run({ ...data('marked'), SEALPOST_SIGNED_FILE: other }, args);
+      expect((await it.exited).code).toBe(1);
+      expect(it.stderr).toMatch(
+        /^sealpost: .*other\.mark says what was signed for settlement 0x7777.*, this L1 and configuration are settlement 0x/,
+      );
+    }
   });
 });
 
