@@ -183,16 +183,16 @@ async function openStore(
   const genesis: Genesis = { chainId, settlement: config.settlement, laneCount: facts.laneCount, signer };
   const path = databasePath(config);
   const there = statSync(path, { throwIfNoEntry: false }) !== undefined;
-  const known = existsSync(signedPath(config)) ? loadSignedMark(signedPath(config), genesis) : undefined;
+  const readMark = () => (existsSync(signedPath(config)) ? loadSignedMark(signedPath(config), genesis) : undefined);
   // Before an empty database is made in the place of one that is lost.
-  if (mode !== 'load' && !there) known?.compare(() => 0n);
+  if (mode !== 'load' && !there) readMark()?.compare(() => 0n);
   const store =
     mode === 'create' || (mode === 'either' && !there)
       ? await createStore(path, genesis)
       : await loadStore(path, { onRecovery: (recovery) => log.warn('store.recovered', { ...recovery }) });
   try {
     checkGenesis(store.genesis, genesis);
-    const signed = known ?? (await newSignedMark(config, l1, store, log, signal));
+    const signed = readMark() ?? (await newSignedMark(config, l1, store, log, signal));
     if (signed.tornSlots > 0) log.warn('signed.torn', { path: signedPath(config), slots: signed.tornSlots });
     signed.begin((lane) => store.tail(lane).nextSequence);
     return { store, signed, facts };
