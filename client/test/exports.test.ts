@@ -5,12 +5,14 @@ import { describe, expect, it } from 'vitest';
 import * as audit from '../src/audit.js';
 import * as browser from '../src/index.js';
 import * as node from '../src/node.js';
+import * as settlement from '../src/settlement.js';
 
 it('the public list changes only on purpose', () => {
   expect({
     '@sealpost/client': Object.keys(browser).sort(),
     '@sealpost/client/audit': Object.keys(audit).sort(),
     '@sealpost/client/node': Object.keys(node).sort(),
+    '@sealpost/client/settlement': Object.keys(settlement).sort(),
   }).toMatchSnapshot();
 });
 

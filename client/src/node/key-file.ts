@@ -3,6 +3,7 @@ import { open } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { type Hex, toHex } from '@sealpost/prover';
 import type * as Keystore from 'ox/Keystore';
+import type { LocalAccount } from 'viem';
 import { LocalError } from '../errors.js';
 import type { SecretIdentity } from '../keys.js';
 import type { SuiteName } from '../seal.js';
@@ -131,31 +132,43 @@ export async function readKeyFile(path: string, passphrase: string | (() => Prom
   return identity;
 }
 
-/** Mode and content of one and the same open file. */
-async function load(path: string): Promise<KeyFile> {
-  let text: string;
-  try {
-    const file = await open(path, 'r');
-    try {
-      const { mode, size } = await file.stat();
-      if (process.platform !== 'win32' && (mode & GROUP_OR_WORLD) !== 0) {
-        throw new LocalError('key.permissions', `${path} is open to others (mode ${(mode & 0o777).toString(8)})`, {
-          facts: { path, mode: (mode & 0o777).toString(8) },
-        });
-      }
-      if (size > MAX_FILE_BYTES) throw malformed(path, `expected at most ${MAX_FILE_BYTES} bytes`);
-      text = await file.readFile('utf8');
-    } finally {
-      await file.close();
-    }
-  } catch (error) {
-    if (error instanceof LocalError) throw error;
-    if (systemCode(error) === 'ENOENT') throw new LocalError('key.missing', `there is no key file ${path}`, { facts: { path } });
-    throw new LocalError('key.unreadable', `${path} cannot be read: ${(error as Error).message}`, {
-      facts: { path },
-      cause: error,
-    });
+/**
+ * The account in a key file: one as above, or the 32 bytes as hex that sequencers have their keys in. `passphrase` is asked only
+ * if the file has one.
+ * @throws as readKeyFile
+ */
+export async function readAccount(path: string, passphrase: string | (() => Promise<string>)): Promise<LocalAccount> {
+  const bare = await readBareKey(path);
+  return bare ?? (await readKeyFile(path, passphrase)).account;
+}
+
+/**
+ * The address of a key file's account. Of an encrypted one it is what the file says, not verified.
+ * @throws key.missing, key.permissions, key.malformed
+ */
+export async function readAccountAddress(path: string): Promise<Hex> {
+  const bare = await readBareKey(path);
+  return bare === undefined ? (await readKeyFileInfo(path)).address : (bare.address.toLowerCase() as Hex);
+}
+
+/** Undefined for a file that is no bare key. */
+async function readBareKey(path: string): Promise<LocalAccount | undefined> {
+  const text = (await readOwn(path)).trim();
+  if (text.startsWith('{')) return undefined;
+  if (!/^(0x)?[0-9a-fA-F]{64}$/.test(text)) {
+    throw malformed(path, 'expected 32 bytes as hex, or JSON as `sealpost keys new` writes it');
   }
+  const { privateKeyToAccount } = await import('viem/accounts');
+  try {
+    return privateKeyToAccount(`0x${text.replace(/^0x/, '')}`);
+  } catch {
+    // The cause's message may quote the key.
+    throw malformed(path, 'its 32 bytes are no private key');
+  }
+}
+
+async function load(path: string): Promise<KeyFile> {
+  const text = await readOwn(path);
   let file: Partial<KeyFile>;
   try {
     file = JSON.parse(text) as Partial<KeyFile>;
@@ -171,6 +184,32 @@ async function load(path: string): Promise<KeyFile> {
   }
   for (const section of [file.crypto, sealpost.crypto]) checkSection(section, path);
   return file as KeyFile;
+}
+
+/** A file that nobody else can read: mode and content of one and the same open file. */
+async function readOwn(path: string): Promise<string> {
+  try {
+    const file = await open(path, 'r');
+    try {
+      const { mode, size } = await file.stat();
+      if (process.platform !== 'win32' && (mode & GROUP_OR_WORLD) !== 0) {
+        throw new LocalError('key.permissions', `${path} is open to others (mode ${(mode & 0o777).toString(8)})`, {
+          facts: { path, mode: (mode & 0o777).toString(8) },
+        });
+      }
+      if (size > MAX_FILE_BYTES) throw malformed(path, `expected at most ${MAX_FILE_BYTES} bytes`);
+      return await file.readFile('utf8');
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (error instanceof LocalError) throw error;
+    if (systemCode(error) === 'ENOENT') throw new LocalError('key.missing', `there is no key file ${path}`, { facts: { path } });
+    throw new LocalError('key.unreadable', `${path} cannot be read: ${(error as Error).message}`, {
+      facts: { path },
+      cause: error,
+    });
+  }
 }
 
 function checkSection(section: Keystore.Keystore['crypto'] | undefined, path: string): void {
