@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
-import { developmentParameters, settlementAbi, settlementBytecode } from '@sealpost/contracts';
+import { developmentParameters, type Parameters, settlementAbi, settlementBytecode } from '@sealpost/contracts';
 import { type BatchHeader, domainSeparator, type Hex, registrationDigest, toHex } from '@sealpost/prover';
 import { createWalletClient, type HttpTransport, http, publicActions } from 'viem';
 import { mnemonicToAccount } from 'viem/accounts';
@@ -23,7 +23,7 @@ export interface Anvil {
   readonly transport: HttpTransport;
   blockNumber(): Promise<bigint>;
   /** Deploys a Settlement contract, and registers its operator on every lane. */
-  deploy(options?: { laneCount?: number }): Promise<Hex>;
+  deploy(options?: { laneCount?: number; parameters?: Parameters }): Promise<Hex>;
   commit(settlement: Hex, headers: readonly BatchHeader[]): Promise<void>;
   request(method: string, params: unknown[]): Promise<unknown>;
   stop(): Promise<void>;
@@ -62,9 +62,9 @@ export async function startAnvil(): Promise<Anvil> {
     transport: http(url, { retryCount: 0 }),
     blockNumber: () => wallet.getBlockNumber({ cacheTime: 0 }),
     request,
-    async deploy({ laneCount = 1 } = {}) {
+    async deploy({ laneCount = 1, parameters = developmentParameters } = {}) {
       const firstOperators = Array.from({ length: laneCount }, () => operator.account.address);
-      const args = [firstOperators, developmentParameters] as const;
+      const args = [firstOperators, parameters] as const;
       const hash = await wallet.deployContract({ abi: settlementAbi, bytecode: settlementBytecode, args, chain: null });
       const settlement = ((await mined(hash)).contractAddress as Hex).toLowerCase() as Hex;
       const separator = domainSeparator({ chainId: 31_337n, settlement });
@@ -72,7 +72,7 @@ export async function startAnvil(): Promise<Anvil> {
       for (let lane = 0; lane < laneCount; lane++) {
         const digest = registrationDigest(separator, { lane, operator: address, signer: address });
         const registration = await operator.account.sign({ hash: toHex(digest) });
-        const value = developmentParameters.minBond;
+        const value = parameters.minBond;
         const call = { address: settlement, abi: settlementAbi, functionName: 'register', chain: null, value } as const;
         await mined(await wallet.writeContract({ ...call, args: [lane, address, address, registration] }));
       }

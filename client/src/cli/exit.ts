@@ -31,7 +31,9 @@ export const usageError = (message: string, next: string) => new CliError(2, 'us
 export function toCliError(error: unknown, command: string): CliError {
   if (error instanceof CliError) return error;
   const { name, code = 'failed', message, facts } = error as { name?: string; code?: string; message?: string; facts?: Facts };
-  const [exitCode, next] = advice(String(code), facts ?? {}, command);
+  const [exitCode, usual] = advice(String(code), facts ?? {}, command);
+  // Some errors know best themselves.
+  const { next = usual } = error as { next?: string };
   return new CliError(exitCode, name === 'Error' && code === 'failed' ? 'failed' : String(code), message ?? String(error), next, {
     cause: error,
   });
@@ -67,6 +69,8 @@ function advice(code: string, facts: Facts, command: string): [ExitCode, string]
       return [3, 'sealpost audit   (is it only this one?)'];
     case 'not_found':
       return [1, 'sealpost status   (is it the right network?)'];
+    case 'settlement.unconfirmed':
+      return [4, 'sealpost doctor'];
     case 'proof.not_sealed':
       return [4, 'the same command again, in a moment'];
     case 'key.permissions':

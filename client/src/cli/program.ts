@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { Command, Help, InvalidArgumentError, Option } from 'commander';
+import { Argument, Command, Help, InvalidArgumentError, Option } from 'commander';
 import { EXIT_CODES } from './exit.js';
 import type { Action } from './run.js';
 
@@ -15,6 +15,15 @@ function seconds(text: string): number {
 function whole(text: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('Expected a whole number.');
   return Number(text);
+}
+
+const WEI_DIGITS = 18;
+
+/** Ether, as a person writes it, in wei. */
+function ether(text: string): bigint {
+  const [, whole, fraction = ''] = /^(\d{1,12})(?:\.(\d{1,18}))?$/.exec(text) ?? [];
+  if (whole === undefined) throw new InvalidArgumentError('Expected an amount of ether, like 0.5.');
+  return BigInt(whole + fraction.padEnd(WEI_DIGITS, '0'));
 }
 
 const collect = (value: string, previous: string[] = []): string[] => [...previous, value];
@@ -183,6 +192,100 @@ export function createProgram(act: Act): Command {
       ),
     )
     .action(act(async () => (await import('./audit.js')).audit));
+
+  const lane = () => new Option('--lane <lane>', 'which lane (not needed where there is one)').argParser(whole);
+  const yes = () => new Option('-y, --yes', 'do not ask before it is sent');
+  const operator = program.command('operator').description('run a lane: register with a bond, leave, take over');
+  operator
+    .command('status')
+    .description('who runs a lane, with what at stake, and until when')
+    .addOption(lane())
+    .option('--operator <who>', 'also this operator: an address, a name, or a key file')
+    .addHelpText(
+      'after',
+      examples(['sealpost operator status', 'sealpost operator status --lane 0 --operator 0x90f7…b906 --json']),
+    )
+    .action(act(async () => (await import('./operator.js')).operatorStatus));
+  withIdentity(operator.command('register'))
+    .description("register as a lane's operator, add to the bond, or change the posting account")
+    .addOption(lane())
+    .addOption(new Option('--bond <ether>', 'how much to add to the bond').argParser(ether))
+    .option('--poster <address>', 'the account that commits')
+    .option('--signer-key <file>', "the receipt signer's key file: it signs its registration")
+    .addHelpText(
+      'after',
+      examples(
+        ['sealpost operator register --lane 0 --bond 5 --poster 0x90f7…b906 --signer-key receipts.key --as operator.key'],
+        'A key file is of `sealpost keys new`, or holds 32 bytes as hex; others must not be able to read it.',
+      ),
+    )
+    .action(act(async () => (await import('./operator.js')).operatorRegister));
+  withIdentity(operator.command('rotate'))
+    .description('change the receipt signer: register with another one')
+    .addOption(lane())
+    .requiredOption('--signer-key <file>', "the new receipt signer's key file: it signs its registration")
+    .addHelpText('after', examples(['sealpost operator rotate --lane 0 --signer-key receipts-2.key --as operator.key']))
+    .action(act(async () => (await import('./operator.js')).operatorRegister));
+  withIdentity(operator.command('exit'))
+    .description('ask to leave a lane: no receipts from then on, the bond later')
+    .addOption(lane())
+    .addOption(yes())
+    .addHelpText('after', examples(['sealpost operator exit --lane 0 --as operator.key']))
+    .action(act(async () => (await import('./operator.js')).operatorExit));
+  withIdentity(operator.command('withdraw'))
+    .description('take back the bond of a lane that was left')
+    .addOption(lane())
+    .addOption(yes())
+    .addHelpText('after', examples(['sealpost operator withdraw --lane 0 --as operator.key'], 'Then: sealpost postage payout'))
+    .action(act(async () => (await import('./operator.js')).operatorWithdraw));
+  withIdentity(operator.command('takeover'))
+    .description('take over a lane that has no operator, or one that broke the rules')
+    .addOption(lane())
+    .addOption(yes())
+    .addHelpText(
+      'after',
+      examples(
+        ['sealpost operator takeover --lane 0 --as operator.key'],
+        'Says first why it is allowed, and what it costs whom. Exit code 1: it is not allowed.',
+      ),
+    )
+    .action(act(async () => (await import('./operator.js')).operatorTakeover));
+
+  const postage = program.command('postage').description('deposits that pay for messages, and what the contract owes');
+  postage
+    .command('status')
+    .description("a sender's deposit, what is redeemed, withdrawals under way")
+    .addOption(lane())
+    .option('--as <who>', 'whose: a name, a key file, or an address')
+    .addHelpText('after', examples(['sealpost postage status --as alice', 'sealpost postage status --as 0x90f7…b906 --json']))
+    .action(act(async () => (await import('./postage.js')).postageStatus));
+  withIdentity(postage.command('deposit'))
+    .addArgument(new Argument('<ether>', 'how much').argParser(ether))
+    .description('add to a deposit')
+    .addOption(lane())
+    .option('--for <address>', "another sender's deposit")
+    .addHelpText('after', examples(['sealpost postage deposit 0.1 --as alice']))
+    .action(act(async () => (await import('./postage.js')).postageDeposit));
+  withIdentity(postage.command('withdraw'))
+    .addArgument(
+      new Argument('[ether]', 'how much to ask for, 0 to ask for nothing; left out, fetch what was asked for').argParser(ether),
+    )
+    .description('ask for a part of the deposit, and fetch it when its delay is over')
+    .addOption(lane())
+    .addOption(yes())
+    .addHelpText(
+      'after',
+      examples(
+        ['sealpost postage withdraw 0.1 --as alice', 'sealpost postage withdraw --as alice'],
+        'Then: sealpost postage payout',
+      ),
+    )
+    .action(act(async () => (await import('./postage.js')).postageWithdraw));
+  withIdentity(postage.command('payout'))
+    .description('send an account what the contract owes it: bonds, deposits, postage, rewards')
+    .option('--account <address>', 'another account than that of the key')
+    .addHelpText('after', examples(['sealpost postage payout --as alice']))
+    .action(act(async () => (await import('./postage.js')).postagePayout));
 
   program
     .command('doctor')

@@ -1,8 +1,18 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, isAbsolute, join, resolve } from 'node:path';
+import type { LocalAccount } from 'viem';
 import type { Hex, Log, Outbox, SealpostClient, SecretIdentity } from '../index.js';
-import { type KeyFileInfo, type Network, type NetworkAccount, readKeyFile, readKeyFileInfo, readNetwork } from '../node.js';
+import {
+  type KeyFileInfo,
+  type Network,
+  type NetworkAccount,
+  readAccount,
+  readKeyFile,
+  readKeyFileInfo,
+  readNetwork,
+} from '../node.js';
+import type { Settlement } from '../settlement.js';
 import { CliError, usageError } from './exit.js';
 import { readPassphrase } from './passphrase.js';
 import type { Context, GlobalFlags } from './run.js';
@@ -154,6 +164,20 @@ export async function connect(context: Context, settings: Settings, identity?: S
   return client;
 }
 
+/** The configured contract, for those who have money in it. No sequencer is asked. */
+export async function connectSettlement(context: Context, settings: Settings): Promise<Settlement> {
+  const l1Url = need(settings.l1Url, 'L1 node', '--l1', 'SEALPOST_L1_URL');
+  const settlement = need(settings.settlement, 'Settlement contract', '--settlement', 'SEALPOST_SETTLEMENT');
+  const [{ Settlement: Contract }, { systemClock }, { http }] = await Promise.all([
+    import('../settlement.js'),
+    import('../clock.js'),
+    import('viem'),
+  ]);
+  const chainId = settings.chainId === undefined ? undefined : BigInt(settings.chainId);
+  const options = { transport: http(l1Url, { retryCount: 2 }), settlement, chainId, clock: systemClock };
+  return Contract.connect(options, { signal: context.signal, timeoutMs: timeoutMs(context.flags, 15) });
+}
+
 /** Waiting is told once, then shown where something can be redrawn. */
 function sayRetries({ output }: Context): Log {
   let said = false;
@@ -240,7 +264,7 @@ export async function chooseKey(context: Context, settings: Settings, as: string
       context.output.warn(`'${as}' is the key of this development network here; yours is --as ${shadowed.path}`);
     }
     if (found !== undefined) return found;
-    if (/[/\\]|\.json$/.test(as)) return { name: as, path: as, development: false };
+    if (/[/\\]|\.(json|key)$/.test(as)) return { name: as, path: as, development: false };
     throw unknownName(
       settings,
       `there is no key '${as}'`,
@@ -269,6 +293,11 @@ export async function chooseKey(context: Context, settings: Settings, as: string
 /** Opens a key, asking for its passphrase where it has one. */
 export async function openKey(context: Context, key: KnownKey, options: Record<string, unknown>): Promise<SecretIdentity> {
   return readKeyFile(key.path, () => readPassphrase(context, options, `Passphrase of ${key.name}: `));
+}
+
+/** Opens a key for its account alone: also one that is nothing but 32 bytes as hex, as sequencers have them. */
+export async function openAccount(context: Context, key: KnownKey, options: Record<string, unknown>): Promise<LocalAccount> {
+  return readAccount(key.path, () => readPassphrase(context, options, `Passphrase of ${key.name}: `));
 }
 
 /** The account of the running network that has this name. */

@@ -1,0 +1,156 @@
+import type { Hex } from '../index.js';
+import type { PostageState } from '../settlement.js';
+import { usageError } from './exit.js';
+import { number, plural } from './output.js';
+import type { Action, Context } from './run.js';
+import { timeoutMs } from './settings.js';
+import {
+  check,
+  chooseLane,
+  chooseLanes,
+  confirm,
+  findAddress,
+  openDesk,
+  openSender,
+  printTable,
+  readAddress,
+  send,
+  sentRow,
+  whenBlock,
+} from './transaction.js';
+
+const call = ({ signal, flags }: Context) => ({ signal, timeoutMs: timeoutMs(flags, 15) });
+const lazily = () => import('../settlement.js');
+type Ether = (wei: bigint) => string;
+
+export const postageStatus: Action = async (context, _args, options) => {
+  const { output } = context;
+  const desk = await openDesk(context);
+  const lanes = chooseLanes(context, desk, options.lane);
+  const sender = await findAddress(context, desk, (options.as ?? undefined) as string | undefined, '--as');
+  const { ether } = await lazily();
+  const shown: PostageState[] = [];
+  for (const lane of lanes) {
+    const state = await desk.settlement.postage(lane, sender, call(context));
+    if (shown.length > 0) output.print();
+    printTable(context, sentence(state, ether), rows(state, ether));
+    shown.push(state);
+  }
+  const { chainId, settlement } = desk.settlement.view;
+  output.result({ settlement, chainId, sender, lanes: shown });
+  return 0;
+};
+
+export const postageDeposit: Action = async (context, [amount], options) => {
+  const { output } = context;
+  const wei = amount as bigint;
+  if (wei === 0n) throw usageError('a deposit of nothing changes nothing', 'sealpost postage deposit 0.1');
+  const given = options.for === undefined ? undefined : await readAddress(context, options.for, '--for');
+  const desk = await openDesk(context);
+  const lane = chooseLane(context, desk, options.lane);
+  const account = await openSender(context, desk, options);
+  const sender = given ?? (account.address.toLowerCase() as Hex);
+  const { depositPostage, ether } = await lazily();
+  const sent = await send(context, desk, account, depositPostage(lane, sender, wei));
+  const state = await desk.settlement.postage(lane, sender, call(context));
+  printTable(context, `${sender} has ${ether(wei)} more for its postage on lane ${lane}.`, [
+    ...rows(state, ether),
+    sentRow(sent),
+  ]);
+  output.result({ lane, sender, deposited: wei, state, sent });
+  return 0;
+};
+
+/** With an amount it begins a withdrawal; without, it fetches the one whose delay is over. */
+export const postageWithdraw: Action = async (context, [amount], options) => {
+  const { output } = context;
+  const desk = await openDesk(context);
+  const { settlement } = desk;
+  const lane = chooseLane(context, desk, options.lane);
+  const account = await openSender(context, desk, options);
+  const sender = account.address.toLowerCase() as Hex;
+  const { ether, requestWithdrawal, withdrawPostage } = await lazily();
+  const before = await settlement.postage(lane, sender, call(context));
+  if (amount === undefined) {
+    const intent = withdrawPostage(lane);
+    await check(context, desk, sender, intent);
+    const sent = await send(context, desk, account, intent);
+    const state = await settlement.postage(lane, sender, call(context));
+    const fetched = before.deposit - state.deposit;
+    printTable(context, `${ether(fetched)} of the deposit on lane ${lane} are ${sender}'s again, and wait in the contract.`, [
+      ...rows(state, ether),
+      sentRow(sent),
+    ]);
+    output.result({ lane, sender, withdrawn: fetched, state, sent });
+    output.say('  Next: sealpost postage payout   (fetches it)');
+    return 0;
+  }
+  const wei = amount as bigint;
+  if (wei > before.deposit) {
+    throw usageError(
+      `the deposit of ${sender} on lane ${lane} is ${ether(before.deposit)}, ${ether(wei)} cannot be withdrawn`,
+      `sealpost postage withdraw ${ether(before.deposit).split(' ')[0]} --lane ${lane}`,
+    );
+  }
+  const intent = requestWithdrawal(lane, wei);
+  if (before.withdrawableFrom !== 0n) {
+    const { withdrawing, withdrawableFrom, block } = before;
+    await confirm(context, options, [
+      `A withdrawal of ${ether(withdrawing)} is under way, to be fetched from ${whenBlock(withdrawableFrom, block)}.`,
+      wei === 0n
+        ? 'This ends it.'
+        : `This takes its place, and the delay of ${plural(settlement.parameters.withdrawDelay, 'block')} begins again.`,
+    ]);
+  }
+  const sent = await send(context, desk, account, intent);
+  const state = await settlement.postage(lane, sender, call(context));
+  printTable(
+    context,
+    wei === 0n
+      ? `No withdrawal is under way on lane ${lane} any more.`
+      : `${ether(wei)} of the deposit on lane ${lane} can be fetched from block ${number(state.withdrawableFrom)} on.`,
+    [...rows(state, ether), sentRow(sent)],
+  );
+  output.result({ lane, sender, withdrawing: wei, state, sent });
+  if (wei !== 0n) {
+    output.say('Until then the operator can still redeem what it delivered.');
+    output.say(`  Next: sealpost postage withdraw --lane ${lane}   (from block ${number(state.withdrawableFrom)} on)`);
+  }
+  return 0;
+};
+
+export const postagePayout: Action = async (context, _args, options) => {
+  const { output } = context;
+  const given = options.account === undefined ? undefined : await readAddress(context, options.account, '--account');
+  const desk = await openDesk(context);
+  const account = await openSender(context, desk, options);
+  const to = given ?? (account.address.toLowerCase() as Hex);
+  const { ether, payOut } = await lazily();
+  const intent = payOut(to);
+  await check(context, desk, account.address, intent);
+  const amount = await desk.settlement.owed(to, call(context));
+  const sent = await send(context, desk, account, intent);
+  printTable(context, `The contract paid ${to} ${ether(amount)}.`, [sentRow(sent)]);
+  output.result({ account: to, amount, sent });
+  return 0;
+};
+
+function sentence({ sender, lane, deposit, withdrawing, withdrawableFrom, block }: PostageState, ether: Ether): string {
+  if (deposit === 0n) return `${sender} has no deposit on lane ${lane}.`;
+  const has = `${sender} has a deposit of ${ether(deposit)} on lane ${lane}`;
+  if (withdrawableFrom === 0n) return `${has}.`;
+  return `${has}, of which ${ether(withdrawing)} ${block < withdrawableFrom ? 'are on their way back' : 'can be fetched'}.`;
+}
+
+const rows = (state: PostageState, ether: Ether): (readonly [string, string])[] => [
+  ['deposit', ether(state.deposit)],
+  ['redeemed', `${ether(state.redeemed)}, by operators so far`],
+  [
+    'withdrawal',
+    state.withdrawableFrom === 0n
+      ? 'none under way'
+      : `${ether(state.withdrawing)}, to be fetched from ${whenBlock(state.withdrawableFrom, state.block)}`,
+  ],
+  ['owed', ether(state.owed)],
+  ['at', `block ${number(state.block)}`],
+];
