@@ -9,7 +9,7 @@ import { createWalletClient, http, publicActions } from 'viem';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { BUNDLE_TYPES, createIdentity, systemClock } from '../src/index.js';
 import { writeKeyFile } from '../src/node.js';
-import { Settlement } from '../src/settlement.js';
+import { payOut, Settlement } from '../src/settlement.js';
 import { type Anvil, devAccount, startAnvil } from './anvil.js';
 
 const BIN = fileURLToPath(new URL('../bin/sealpost.js', import.meta.url));
@@ -118,7 +118,8 @@ async function mineTo(block: bigint): Promise<void> {
 }
 
 /** What the contract says of a lane, read by the SDK. */
-const laneState = async () => (await Settlement.connect({ transport: anvil.transport, settlement, clock: systemClock })).lane(0);
+const laneState = async () => (await connect()).lane(0);
+const connect = () => Settlement.connect({ transport: anvil.transport, settlement, clock: systemClock });
 
 const balance = async (account: Hex) => BigInt((await anvil.request('eth_getBalance', [account, 'latest'])) as Hex);
 const REGISTER = `operator register --lane 0 --bond 5 --poster ${poster} --signer-key signer.key --as second.key`;
@@ -236,7 +237,7 @@ describe('operator', () => {
       code: 'settlement.nothing_owed',
       message: `the contract owes ${FIRST} nothing`,
     });
-  });
+  }, 240_000);
 
   it('takes over for a forced entry that is overdue, and says what it costs', async () => {
     settlement = await anvil.deploy({ parameters: PARAMETERS });
@@ -433,6 +434,29 @@ describe('usage errors', () => {
 describe('an L1 that', () => {
   it('is not there', async () => {
     expect(await failure('operator status --l1 http://127.0.0.1:9')).toMatchObject({ exitCode: 4, code: 'l1.unreachable' });
+  });
+
+  it('changes before the block comes: the transaction is refused there, and says why', async () => {
+    settlement = await anvil.deploy({ parameters: PARAMETERS });
+    // What it sends beyond the fee is owed to it.
+    await forceBundle();
+    const contract = await connect();
+    await anvil.request('evm_setAutomine', [false]);
+    try {
+      const both = Promise.allSettled([first, second].map(({ account }) => contract.send(account, payOut(FIRST))));
+      let pending = 0;
+      for (let asked = 0; pending < 2 && asked < 10_000; asked++) {
+        pending = Number(((await anvil.request('txpool_status', [])) as { pending: Hex }).pending);
+      }
+      await anvil.request('anvil_mine', ['0x1']);
+      const results = await both;
+      expect(results.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+      const { reason } = results.find(({ status }) => status === 'rejected') as PromiseRejectedResult;
+      expect(reason).toMatchObject({ name: 'SettlementError', code: 'settlement.nothing_owed' });
+      expect(reason.message).toMatch(/^the transaction 0x[0-9a-f]{64} was refused in block \d+: the contract owes 0x/);
+    } finally {
+      await anvil.request('evm_setAutomine', [true]);
+    }
   });
 
   // The last one: it changes how anvil makes blocks.

@@ -65,7 +65,7 @@ export const operatorRegister: Action = async (context, _args, options) => {
   const lane = chooseLane(context, desk, options.lane);
   const account = await openSender(context, desk, options);
   const operator = account.address.toLowerCase() as Hex;
-  const { ether, register, signRegistration } = await lazily();
+  const { ether, register } = await lazily();
   const before = await settlement.operator(lane, operator, call(context));
   const isNew = before.poster === ZERO_ADDRESS;
   if (isNew && (poster === undefined || options.signerKey === undefined)) {
@@ -82,9 +82,7 @@ export const operatorRegister: Action = async (context, _args, options) => {
     );
   }
   const signer =
-    options.signerKey === undefined
-      ? undefined
-      : await openSigner(context, settlement, lane, operator, String(options.signerKey));
+    options.signerKey === undefined ? undefined : await openSigner(context, settlement, { lane, operator }, options.signerKey);
   const intent = register(lane, { poster: poster ?? before.poster, bond, ...(signer === undefined ? {} : { signer }) });
   const sent = await send(context, desk, account, intent);
   const after = await settlement.operator(lane, operator, call(context));
@@ -105,18 +103,22 @@ export const operatorRegister: Action = async (context, _args, options) => {
       `Receipts of ${before.signer} bind for ${plural(binds, 'more block')}. Start the sequencer with the new key file now.`,
     );
   }
-  const state = isNew ? await settlement.lane(lane, call(context)) : undefined;
-  if (state !== undefined && state.operator.address !== operator) {
+  const state = await settlement.lane(lane, call(context));
+  if (!state.running || state.operator.address !== operator) {
     output.say(`It runs nothing yet. Next: sealpost operator takeover --lane ${lane}, when the lane may be taken.`);
   }
   return 0;
-
-  async function openSigner(at: Context, contract: Settlement, of: number, by: Hex, path: string) {
-    const key = await openAccount(at, { name: path, path, development: false }, {});
-    const registration = await signRegistration(contract.domainSeparator, { lane: of, operator: by, signer: key });
-    return { address: key.address.toLowerCase() as Hex, registration };
-  }
 };
+
+/** A receipt signer, with its own signature that it is the operator's. */
+async function openSigner(context: Context, settlement: Settlement, who: { lane: number; operator: Hex }, file: unknown) {
+  const path = String(file);
+  // The passphrase that the flags give is that of the operator's key.
+  const signer = await openAccount(context, { name: path, path, development: false }, {});
+  const { signRegistration } = await lazily();
+  const registration = await signRegistration(settlement.domainSeparator, { ...who, signer });
+  return { address: signer.address.toLowerCase() as Hex, registration };
+}
 
 export const operatorExit: Action = async (context, _args, options) => {
   const { output } = context;
