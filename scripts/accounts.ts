@@ -31,14 +31,17 @@ export const userAccount = (user: User) => ({
   seed: `0x${createHash('sha256').update(`sealpost development key of ${user}`).digest('hex')}` as Hex,
 });
 
-/** Where the sequencer's keys lie. */
-export const sequencerKey = (folder: string, role: 'poster' | 'receipts'): string => join(folder, `${role}.key`);
+/** Roles whose keys lie in a network's folder: the sequencer's two, and that of who runs its lanes. */
+const KEPT = ['operator', 'poster', 'receipts'] as const satisfies Role[];
 
-/** Writes the keys the sequencer reads: 32 bytes of hex a file, for its owner only. */
-export function writeSequencerKeys(folder: string): void {
+/** Where a role's key lies. */
+export const roleKey = (folder: string, role: (typeof KEPT)[number]): string => join(folder, `${role}.key`);
+
+/** Writes the keys of those who run the network: 32 bytes of hex a file, for its owner only. */
+export function writeRoleKeys(folder: string): void {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  for (const role of ['poster', 'receipts'] as const) {
-    const file = sequencerKey(folder, role);
+  for (const role of KEPT) {
+    const file = roleKey(folder, role);
     writeFileSync(file, `${roleAccount(role).privateKey}\n`, { mode: 0o600 });
     chmodSync(file, 0o600);
   }

@@ -1,5 +1,5 @@
 import { developmentParameters } from '@sealpost/contracts';
-import { roleAccount, writeSequencerKeys } from './accounts.js';
+import { roleAccount, writeRoleKeys } from './accounts.js';
 import { ensureDeployment } from './deployment.js';
 import { Folder } from './folder.js';
 import { readFlags, readSettings } from './settings.js';
@@ -35,7 +35,7 @@ await runCommand(async () => {
   await folder.acquire((names) => progress.show(`Waiting for what the last network left behind: ${names}`));
   try {
     progress.show(`Deploying to ${l1Url}`);
-    writeSequencerKeys(folder.file('keys'));
+    writeRoleKeys(folder.file('keys'));
     const { deployment, outcome } = await ensureDeployment(folder, l1Url, {
       operator: roleAccount('operator').account,
       laneCount: settings.laneCount,

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { type NetworkAccount, type Network as NetworkFile, writeNetwork } from '@sealpost/client/node';
 import { developmentParameters } from '@sealpost/contracts';
 import type { Address } from 'viem';
-import { roleAccount, sequencerKey, type User, writeSequencerKeys } from './accounts.js';
+import { roleAccount, roleKey, type User, writeRoleKeys } from './accounts.js';
 import { startAnvil } from './anvil.js';
 import { type Deployment, ensureDeployment, l1Client, type Outcome, recordLog } from './deployment.js';
 import type { Folder } from './folder.js';
@@ -86,7 +86,7 @@ export class Network {
     options.onBegun?.(network);
     try {
       const keysFolder = options.folder.file('keys');
-      writeSequencerKeys(keysFolder);
+      writeRoleKeys(keysFolder);
       network.accounts = await writeUserKeys(keysFolder);
       if (options.l1Url === undefined) await network.startAnvil();
       else network.l1Url = options.l1Url;
@@ -302,6 +302,6 @@ export const sequencerEnvironment = (folder: Folder, deployment: Deployment, l1U
   SEALPOST_DATA: folder.file('sequencer'),
   SEALPOST_L1_URL: l1Url,
   SEALPOST_SETTLEMENT: deployment.settlement,
-  SEALPOST_POSTER_KEY_FILE: sequencerKey(folder.file('keys'), 'poster'),
-  SEALPOST_SIGNER_KEY_FILE: sequencerKey(folder.file('keys'), 'receipts'),
+  SEALPOST_POSTER_KEY_FILE: roleKey(folder.file('keys'), 'poster'),
+  SEALPOST_SIGNER_KEY_FILE: roleKey(folder.file('keys'), 'receipts'),
 });
