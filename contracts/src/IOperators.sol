@@ -66,8 +66,8 @@ interface IOperators {
     function withdrawBond(uint16 lane) external;
 
     /// @notice Begins a term of the caller, a bonded operator that is not leaving.
-    /// @dev Of a lane without operator, or for cause: the oldest forced entry is overdue by takeoverDelay, or the bond is below
-    /// minBond. For cause the ousted operator loses the penalty, a tenth of it to the caller.
+    /// @dev Of a lane without operator, or for cause: the oldest forced entry is overdue by takeoverDelay and the term is as old, or
+    /// the bond is below minBond. For cause the ousted operator loses the penalty, a tenth of it to the caller.
     function takeOver(uint16 lane) external;
 
     /// @notice The lane's newest term, from 1, even when it has ended; 0 for lanes that do not exist.

@@ -51,8 +51,8 @@ interface IParameters {
     /// offence outlives the bond that answers for it.
     function exitDelay() external view returns (uint64);
 
-    /// @notice How far the oldest forced entry is overdue when another operator may take the lane, in L1 blocks; at least 7,200, a
-    /// day, except on chain 31337 (§8).
+    /// @notice How far the oldest forced entry is overdue when another operator may take the lane, and how old the term, in L1 blocks;
+    /// at least 7,200, a day, except on chain 31337 (§8).
     function takeoverDelay() external view returns (uint64);
 
     /// @notice From a forced bundle to its deadline, in L1 blocks, at least 1 (§8).

@@ -21,6 +21,7 @@ abstract contract Operators is Inbox, IOperators {
         uint24 unanswered;
         bool slashed;
         uint64 firstSequence;
+        uint64 beginBlock;
     }
 
     /// @dev A signer that is not retired.
@@ -104,8 +105,11 @@ abstract contract Operators is Inbox, IOperators {
         address ousted = operator(lane);
         if (ousted != address(0)) {
             if (ousted == msg.sender) revert RunsAlready(lane, ousted);
-            uint256 oldest = _oldestDeadline(lane);
-            bool overdue = oldest != type(uint256).max && block.number > oldest + takeoverDelay;
+            uint256 due = _oldestDeadline(lane);
+            // Who took the lane with overdue entries in it has as long for them as who let them become overdue.
+            uint64 beginBlock = _terms[lane][current].beginBlock;
+            if (due < beginBlock) due = beginBlock;
+            bool overdue = due != type(uint256).max && block.number > due + takeoverDelay;
             if (!overdue && operatorOf[lane][ousted].bond >= minBond) revert NoCause(lane, ousted);
             _takeBond(lane, current, penalty, msg.sender);
             _endTerm(lane, uint64(block.number));
@@ -219,7 +223,7 @@ abstract contract Operators is Inbox, IOperators {
         kept.poster = poster_;
         kept.term = term_;
         kept.ending = false;
-        _terms[lane][term_] = Term(operator_, 0, 0, false, head[lane].nextSequence);
+        _terms[lane][term_] = Term(operator_, 0, 0, false, head[lane].nextSequence, uint64(block.number));
         emit TermBegan(lane, term_, operator_, head[lane].nextSequence);
     }
 

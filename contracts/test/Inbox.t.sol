@@ -260,6 +260,28 @@ contract InboxTest is Lane {
         vm.assertEq(settlement.owed(OTHER_POSTER), 60_000 gwei, "fee");
     }
 
+    /// @dev Else the ousted one would take the lane back at once, and the penalty of who came to help.
+    function test_WhoTakesALaneHasTimeForItsOverdueEntries() public {
+        _force(_framed(ALICE, 0, EXPIRY, 1));
+        Deployer.register(settlement, 0, OTHER_OPERATOR, OTHER_POSTER, OTHER_RECEIPT_KEY, 10 ether);
+        uint64 taken = 1_000 + FORCED_DELAY + 7_200 + 50;
+        vm.roll(taken);
+        vm.prank(OTHER_OPERATOR);
+        settlement.takeOver(0);
+        bytes memory noCause = abi.encodeWithSelector(IOperators.NoCause.selector, 0, OTHER_OPERATOR);
+        vm.expectRevert(noCause);
+        vm.prank(Deployer.OPERATOR);
+        settlement.takeOver(0);
+        vm.roll(taken + 7_200);
+        vm.expectRevert(noCause);
+        vm.prank(Deployer.OPERATOR);
+        settlement.takeOver(0);
+        vm.roll(taken + 7_201);
+        vm.prank(Deployer.OPERATOR);
+        settlement.takeOver(0);
+        vm.assertEq(_bondOf(OTHER_OPERATOR), 9 ether, "bond of who did not use it");
+    }
+
     function _force(bytes memory framed) private {
         (uint256 consumer, uint256 burned) = settlement.forcedFee(0);
         vm.prank(USER);
