@@ -234,7 +234,11 @@ abstract contract Evidence is Operators, IEvidence {
     function _demand(uint16 lane, uint32 term_, uint64 sequence, bool committed) private {
         if (msg.value < answerFee()) revert AnswerFeeTooSmall(answerFee(), msg.value);
         Demand storage demand = _demands[lane][term_][sequence];
-        if (demand.deadline != 0) revert AlreadyDemanded(sequence);
+        // Once. But what was demanded by a receipt, was charged and is committed after all is demanded anew: else nobody could make
+        // an entry that is withheld useless against those who come later.
+        if (demand.deadline != 0 && (!committed || demand.committed || demand.fee != 0 || !_isUnanswered(demand))) {
+            revert AlreadyDemanded(sequence);
+        }
         demand.demander = msg.sender;
         demand.deadline = uint64(block.number) + answerDelay;
         demand.committed = committed;

@@ -121,6 +121,8 @@ interface IEvidence {
     function proveFalseEntry(Opening calldata entry, Opening[] calldata others) external;
 
     /// @notice Demands that a committed entry be opened. Payable: the fee for whoever answers, at least `answerFee`.
+    /// @dev Once a position; once more if it was demanded by a receipt, that demand is settled by proveUnanswered and the entry was
+    /// committed after it. The penalty stays one.
     function demandCommitted(BatchHeader calldata header, uint32 index) external payable;
 
     /// @notice Demands an entry that was promised in the running term, is due and not committed. Payable as demandCommitted.

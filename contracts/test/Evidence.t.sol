@@ -389,6 +389,45 @@ contract EvidenceTest is Lane {
         vm.assertEq(_bondOf(OPERATOR), 9 ether, "bond");
     }
 
+    /// @dev Else the operator of a term could keep an entry that only it knows, and show it against whoever runs the lane next.
+    function test_WhatIsCommittedAfterItsPromiseWasChargedCanBeDemandedAnew() public {
+        SignedReceipt memory promised = _receipt(0, keccak256("promised"), KEY);
+        vm.deal(REPORTER, 1 ether);
+        vm.roll(1_901);
+        vm.prank(REPORTER);
+        settlement.demandPromised{value: 0.0002 ether}(0, promised);
+        BatchHeader memory header = _commit(_alices(1));
+        vm.expectRevert(abi.encodeWithSelector(IEvidence.AlreadyDemanded.selector, 0));
+        vm.prank(REPORTER);
+        settlement.demandCommitted{value: 0.0002 ether}(header, 0);
+        vm.roll(1_901 + ANSWER_DELAY + 1);
+        vm.expectRevert(abi.encodeWithSelector(IEvidence.AlreadyDemanded.selector, 0));
+        vm.prank(REPORTER);
+        settlement.demandCommitted{value: 0.0002 ether}(header, 0);
+        settlement.proveUnanswered(0, 1, 0);
+        vm.prank(REPORTER);
+        settlement.demandCommitted{value: 0.0002 ether}(header, 0);
+
+        // The next operator does not know the entry, and takes the sender's first bundle for its first.
+        vm.prank(OPERATOR);
+        settlement.requestExit(0);
+        vm.roll(1_901 + 2 * (ANSWER_DELAY + 1));
+        _takeOver();
+        _commit(Entry(0, 0, _bundle(ALICE, 0)));
+        Opening memory entry = _open(2, 0);
+        Opening[] memory others = new Opening[](1);
+        others[0] = _open(1, 0);
+        vm.expectRevert(abi.encodeWithSelector(IEvidence.Withheld.selector, 0, 1, 0));
+        settlement.proveFalseEntry(entry, others);
+        // It costs no second penalty, and what was paid for the answer comes back.
+        settlement.proveUnanswered(0, 1, 0);
+        vm.assertEq(_bondOf(OPERATOR), 9 ether, "bond");
+        vm.assertEq(settlement.owed(REPORTER), 2 * 0.0002 ether + 0.1 ether, "owed");
+        vm.expectRevert(abi.encodeWithSelector(IEvidence.AlreadyDemanded.selector, 0));
+        vm.prank(REPORTER);
+        settlement.demandCommitted{value: 0.0002 ether}(header, 0);
+    }
+
     function test_ATermThatEndsBreaksWhatWasDue() public {
         SignedReceipt memory due = _receipt(0, keccak256("due"), KEY);
         vm.prank(OPERATOR);
