@@ -51,7 +51,7 @@ abstract contract Inbox is Ledger, Domain, IInbox {
     /// @inheritdoc IInbox
     function forcedFee(uint16 lane) public view override returns (uint256 consumer, uint256 burned) {
         uint256 length = _lanes[lane].inboxLength - head[lane].inboxCount;
-        // For each 64 that wait the price doubles in steps: who fills the queue to keep others out pays for it.
+        // The price grows by itself with each 64 that wait: who fills the queue to keep others out pays for it.
         return (CONSUMER_GAS * block.basefee, inboxFee + inboxFee * length / ENOUGH_FORCED);
     }
 
