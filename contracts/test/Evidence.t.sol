@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.28;
 
-import {BatchHeader, Opening} from "../src/IBatches.sol";
+import {BatchHeader, ForcedEntry, Opening} from "../src/IBatches.sol";
 import {IEvidence, SignedReceipt} from "../src/IEvidence.sol";
 import {IOperators} from "../src/IOperators.sol";
 import {Deployer} from "./Deployer.sol";
@@ -158,6 +158,36 @@ contract EvidenceTest is Lane {
         settlement.proveReplacement(0, promised, header, leaves[0], ReferenceTree.path(leaves, 0));
     }
 
+    /// @dev Who has the lane a second time promises anew what its first term did not commit.
+    function test_PromisesOfAnOperatorsTwoTermsDoNotContradictEachOther() public {
+        SignedReceipt memory first = _receipt(0, keccak256("lapsed"), KEY);
+        vm.prank(OPERATOR);
+        settlement.requestExit(0);
+        vm.roll(1_000 + 60_000);
+        vm.startPrank(OPERATOR);
+        settlement.withdrawBond(0);
+        settlement.payOut(OPERATOR);
+        settlement.register{value: 10 ether}(0, Deployer.POSTER, address(0), "");
+        settlement.takeOver(0);
+        vm.stopPrank();
+        SignedReceipt memory second = _receipt(0, keccak256("promised anew"), KEY);
+        vm.expectRevert(abi.encodeWithSelector(IEvidence.OtherTerm.selector, 0, 2));
+        settlement.proveEquivocation(0, first, second);
+        vm.expectRevert(abi.encodeWithSelector(IEvidence.OtherTerm.selector, 0, 1));
+        settlement.proveEquivocation(0, second, first);
+    }
+
+    function test_ABatchOfAnotherLaneBreaksNoPromise() public {
+        SignedReceipt memory promised = _receipt(1, keccak256("promised"), KEY);
+        promised.receipt.lane = 1;
+        _sign(promised, KEY);
+        Entry[] memory entries = _alices(3);
+        BatchHeader memory header = _commit(entries);
+        bytes32[] memory leaves = _leaves(entries);
+        vm.expectRevert(abi.encodeWithSelector(IEvidence.OtherTerm.selector, 0, 1));
+        settlement.proveReplacement(1, promised, header, leaves[1], ReferenceTree.path(leaves, 1));
+    }
+
     // Offence 3
 
     function test_TrueEntriesAreNoOffence() public {
@@ -255,6 +285,25 @@ contract EvidenceTest is Lane {
         others[0].header.lane = 1;
         Opening memory entry = _open(1, 0);
         vm.expectRevert(abi.encodeWithSelector(IEvidence.NotInBatch.selector, 1, 0));
+        settlement.proveFalseEntry(entry, others);
+    }
+
+    function test_ACommittedEntryOfAnotherLaneSaysNothing() public {
+        Entry[] memory entries = new Entry[](2);
+        entries[0] = Entry(0, 0, _bundle(BOB, 0));
+        entries[1] = Entry(0, 0, _bundle(ALICE, 0));
+        Entry[] memory elsewhere = new Entry[](1);
+        elsewhere[0] = entries[1];
+        BatchHeader[] memory list = new BatchHeader[](1);
+        list[0] = _seal(elsewhere);
+        list[0].lane = 1;
+        vm.prank(Deployer.POSTER);
+        settlement.commit(list, new ForcedEntry[](0));
+        _commit(entries);
+        Opening[] memory others = new Opening[](1);
+        others[0] = Opening(list[0], 0, 0, 0, elsewhere[0].bundle, new bytes32[](0));
+        Opening memory entry = _open(1, 1);
+        vm.expectRevert(abi.encodeWithSelector(IEvidence.OtherTerm.selector, 1, 0));
         settlement.proveFalseEntry(entry, others);
     }
 

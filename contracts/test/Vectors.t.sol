@@ -4,13 +4,14 @@ pragma solidity ^0.8.28;
 import {Batches} from "../src/Batches.sol";
 import {Bundles} from "../src/Bundles.sol";
 import {BatchHeader, BundleFields, MessageProof} from "../src/IBatches.sol";
+import {IInbox} from "../src/IInbox.sol";
 import {ISettlement} from "../src/ISettlement.sol";
 import {MerkleTree} from "../src/MerkleTree.sol";
 import {ReferenceTree} from "./ReferenceTree.sol";
 import {SettlementStorage} from "./SettlementStorage.sol";
 import {Deployer} from "./Deployer.sol";
 import {Test} from "./Test.sol";
-import {vm} from "../script/Vm.sol";
+import {vm, Vm} from "../script/Vm.sol";
 
 /// @notice Every case of prover/vectors, on chain: made by an independent implementation, and read by TypeScript too.
 contract VectorsTest is Test {
@@ -100,6 +101,7 @@ contract VectorsTest is Test {
         firstOperators[0] = Deployer.OPERATOR;
         settlement = Deployer.settlement(firstOperators, Deployer.parameters());
         protocol = vm.readFile("prover/vectors/protocol.json");
+        vm.deal(address(this), 1_000 ether);
     }
 
     function hash(BatchHeader calldata header) external pure returns (bytes32) {
@@ -213,6 +215,80 @@ contract VectorsTest is Test {
         }
     }
 
+    /// @dev With one lane every topic is of lane 0, so that all bundles of lane 0 pass.
+    function test_ForcedBundles() public {
+        BundleVector[] memory bundles = _bundles();
+        uint64 taken = 0;
+        for (uint256 i = 0; i < bundles.length; ++i) {
+            BundleVector memory vector = bundles[i];
+            bytes memory framed = _framed(vector.encoded);
+            if (vector.lane != 0) {
+                _assertRefused(framed, abi.encodeWithSelector(IInbox.MalformedBundle.selector, 5), vector.name);
+                continue;
+            }
+            vm.recordLogs();
+            settlement.forceInclude{value: 1 ether}(framed);
+            Vm.Log[] memory logs = vm.getRecordedLogs();
+            vm.assertEq(address(uint160(uint256(logs[0].topics[3]))), vector.sender, vector.name);
+            (bytes32 forced,,) = settlement.inbox(0, taken++);
+            vm.assertEq(forced, vector.bundleHash, vector.name);
+        }
+        vm.assertEq(taken, 4, "bundles taken");
+    }
+
+    function test_CorruptedForcedBundlesAreRefused() public {
+        BundleVector memory vector = _bundle("three messages, one empty payload");
+        uint256 end = vector.encoded.length - 65;
+        // Where each message begins: its length, 0x00, its topic, its payload.
+        uint256 second = 59 + 4 + 33 + vector.messages[0].payload.length;
+        uint256 third = second + 4 + 33 + vector.messages[1].payload.length;
+
+        _assertMalformed(vector.encoded, 0, "without its frame");
+        _assertMalformed(bytes.concat(_framed(vector.encoded), hex"00"), 0, "a byte behind the frame");
+        _assertMalformed(bytes.concat(_framed(vector.encoded), _framed(vector.encoded)), 0, "two of them");
+        _assertMalformedAt(vector.encoded, 0, hex"00", 0, "version 0");
+        _assertMalformedAt(vector.encoded, 0, hex"02", 0, "version 2");
+        _assertMalformedAt(vector.encoded, 1, hex"0001", 1, "a lane that there is not");
+        _assertMalformedAt(vector.encoded, 3, new bytes(20), 3, "sender zero");
+        _assertMalformedAt(vector.encoded, 23, hex"fffffffffffffffd", 23, "nonce + count = 2^64");
+        _assertMalformedAt(vector.encoded, 55, hex"00000000", 55, "no message");
+        _assertMalformedAt(vector.encoded, 55, hex"00000002", third, "a message more than counted");
+        _assertMalformedAt(vector.encoded, 55, hex"00000004", end, "a message less than counted");
+        _assertMalformedAt(vector.encoded, 55, hex"00001001", 55, "4,097 messages");
+        _assertMalformedAt(vector.encoded, 59, hex"00000020", 59, "32 bytes for a message");
+        _assertMalformedAt(vector.encoded, 59, hex"00010022", 59, "a payload of 65,537 bytes");
+        _assertMalformedAt(vector.encoded, 59, hex"ffffffff", 59, "a length beyond the end");
+        _assertMalformedAt(vector.encoded, 63, hex"01", 63, "another leading byte");
+        _assertMalformedAt(vector.encoded, second + 4, hex"ff", second + 4, "another leading byte of the second");
+        _assertMalformedAt(vector.encoded, third, hex"0000014c", end - 1, "a byte between message and signature");
+        _assertMalformedAt(vector.encoded, third, hex"0000014e", third, "a byte of the signature for the last message");
+        _assertRefused(
+            new bytes(98_305), abi.encodeWithSelector(IInbox.BundleTooLong.selector, 98_304, 98_305), "98,305 bytes"
+        );
+
+        // What is signed, and the signature's form.
+        _assertBadSignature(vector, 0, new bytes(32), "r zero");
+        _assertBadSignature(vector, 32, new bytes(32), "s zero");
+        _assertBadSignature(vector, 64, hex"00", "v 0");
+        _assertBadSignature(vector, 64, hex"1d", "v 29");
+        bytes32 s;
+        bytes memory signature = vector.signature;
+        assembly ("memory-safe") {
+            s := mload(add(signature, 64))
+        }
+        bytes32 high = bytes32(0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141 - uint256(s));
+        bytes1 v = vector.signature[64] == 0x1b ? bytes1(0x1c) : bytes1(0x1b);
+        _assertBadSignature(vector, 64, bytes.concat(v), "the other v");
+        _assertBadSignature(vector, 32, bytes.concat(high, v), "high s");
+
+        vm.warp(vector.expiry);
+        uint256 min = vector.expiry + 86_400;
+        bytes memory late = abi.encodeWithSelector(IInbox.ExpiresTooSoon.selector, min, vector.expiry);
+        _assertRefused(_framed(vector.encoded), late, "too short a life");
+        vm.warp(vector.expiry - 86_400);
+        settlement.forceInclude{value: 1 ether}(_framed(vector.encoded));
+    }
+
     function test_Rfc6962Inclusion() public view {
         InclusionVector[] memory cases = abi.decode(
             vm.parseJsonTypeArray(vm.readFile("prover/vectors/rfc6962-inclusion.hex.json"), ".cases", INCLUSION_TYPE),
@@ -234,6 +310,53 @@ contract VectorsTest is Test {
         for (uint256 i = 0; i < leaves.length; ++i) {
             vm.assertTrue(this.verify(leaves[i], i, leaves.length, ReferenceTree.path(leaves, i), root), name);
         }
+    }
+
+    function _framed(bytes memory encoded) private pure returns (bytes memory) {
+        return bytes.concat(bytes4(uint32(encoded.length)), encoded);
+    }
+
+    /// @dev `encoded` with other bytes at `place`, framed.
+    function _changed(bytes memory encoded, uint256 place, bytes memory change) private pure returns (bytes memory) {
+        bytes memory framed = _framed(encoded);
+        for (uint256 i = 0; i < change.length; ++i) {
+            framed[4 + place + i] = change[i];
+        }
+        return framed;
+    }
+
+    function _assertMalformedAt(
+        bytes memory encoded,
+        uint256 place,
+        bytes memory change,
+        uint256 where,
+        string memory name
+    ) private {
+        _assertMalformed(_changed(encoded, place, change), 4 + where, name);
+    }
+
+    function _assertMalformed(bytes memory framed, uint256 offset, string memory name) private {
+        _assertRefused(framed, abi.encodeWithSelector(IInbox.MalformedBundle.selector, offset), name);
+    }
+
+    /// @dev The change begins at byte `place` of the signature.
+    function _assertBadSignature(BundleVector memory vector, uint256 place, bytes memory change, string memory name)
+        private
+    {
+        bytes memory framed = _changed(vector.encoded, vector.encoded.length - 65 + place, change);
+        bytes memory signature = new bytes(65);
+        for (uint256 i = 0; i < 65; ++i) {
+            signature[i] = framed[framed.length - 65 + i];
+        }
+        address signer = this.recover(vector.digest, signature);
+        _assertRefused(framed, abi.encodeWithSelector(IInbox.BadSignature.selector, vector.sender, signer), name);
+    }
+
+    function _assertRefused(bytes memory framed, bytes memory revertData, string memory name) private {
+        (bool taken, bytes memory got) =
+            address(settlement).call{value: 1 ether}(abi.encodeCall(IInbox.forceInclude, (framed)));
+        vm.assertFalse(taken, name);
+        vm.assertEq(got, revertData, name);
     }
 
     function _bundles() private view returns (BundleVector[] memory) {
