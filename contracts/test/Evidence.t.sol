@@ -175,6 +175,35 @@ contract EvidenceTest is Lane {
         settlement.proveEquivocation(0, first, second);
         vm.expectRevert(abi.encodeWithSelector(IEvidence.OtherTerm.selector, 0, 1));
         settlement.proveEquivocation(0, second, first);
+
+        // But what it did in its first term costs it what it has now, the lane too.
+        SignedReceipt memory other = _receipt(0, keccak256("other"), KEY);
+        other.receipt.term = 1;
+        _sign(other, KEY);
+        settlement.proveEquivocation(0, first, other);
+        vm.assertEq(_bondOf(OPERATOR), 0, "bond");
+        vm.assertEq(settlement.operator(0), address(0), "operator");
+        (,, uint64 endBlock,,, bool slashed) = settlement.termOf(0, 2);
+        vm.assertTrue(endBlock == block.number && !slashed, "term 2");
+        vm.expectRevert(abi.encodeWithSelector(IOperators.BondTooSmall.selector, 5 ether, 0));
+        vm.prank(OPERATOR);
+        settlement.takeOver(0);
+    }
+
+    function test_WhoLeavesAndIsCaughtHasNoTimeLeft() public {
+        SignedReceipt memory due = _receipt(0, keccak256("one"), KEY);
+        SignedReceipt memory other = _receipt(0, keccak256("other"), KEY);
+        vm.prank(OPERATOR);
+        settlement.requestExit(0);
+        vm.roll(1_950);
+        vm.prank(REPORTER);
+        settlement.proveEquivocation(0, due, other);
+        _assertSlashed();
+        // All is taken: the broken promise costs nothing more, whatever bond there is.
+        vm.deal(address(this), 1 ether);
+        settlement.addBond{value: 1 ether}(0, OPERATOR);
+        vm.expectRevert(abi.encodeWithSelector(IEvidence.AlreadyCharged.selector, 0, 1));
+        settlement.proveBroken(0, due);
     }
 
     function test_ABatchOfAnotherLaneBreaksNoPromise() public {
@@ -191,17 +220,27 @@ contract EvidenceTest is Lane {
     // Offence 3
 
     function test_TrueEntriesAreNoOffence() public {
-        Entry[] memory entries = new Entry[](5);
+        Entry[] memory entries = new Entry[](9);
         entries[0] = Entry(0, 0, _bundle(ALICE, 0));
         entries[1] = Entry(0, 0, _bundle(BOB, 0));
         // As out of the inbox: its nonce is not the next.
         entries[2] = Entry(1, 1, _bundle(ALICE, 7));
         entries[3] = Entry(0, 1, _bundle(ALICE, 1));
         entries[4] = Entry(1, 0, _bundle(0xCA401, 3));
+        // No sequencer takes these, but what they say is true: they do not count whatever their nonce.
+        entries[5] = Entry(1, 4, _bundle(ALICE, 2));
+        _sign(entries[5].bundle, BOB);
+        entries[6] = Entry(1, 0, _bundle(0xCA401, 0));
+        _sign(entries[6].bundle, BOB);
+        // Three messages, and the next nonce after them.
+        entries[7] = Entry(0, 2, _bundle(BOB, 1));
+        entries[7].bundle.count = 3;
+        _sign(entries[7].bundle, BOB);
+        entries[8] = Entry(0, 8, _bundle(BOB, 4));
         _commit(entries);
-        for (uint32 i = 0; i < 5; ++i) {
+        for (uint32 i = 0; i < 9; ++i) {
             _assertTrue(1, i, new Opening[](0));
-            for (uint32 j = 0; j < 5; ++j) {
+            for (uint32 j = 0; j < 9; ++j) {
                 Opening[] memory others = new Opening[](1);
                 others[0] = _open(1, j);
                 _assertTrue(1, i, others);
@@ -221,6 +260,13 @@ contract EvidenceTest is Lane {
     function test_AForgedSignatureThatCountsIsFalse() public {
         Entry memory entry = Entry(0, 0, _bundle(ALICE, 0));
         _sign(entry.bundle, BOB);
+        _assertFalseAlone(entry);
+    }
+
+    function test_ASenderZeroThatCountsIsFalse() public {
+        Entry memory entry = Entry(0, 0, _bundle(ALICE, 0));
+        entry.bundle.sender = address(0);
+        entry.bundle.signature = "";
         _assertFalseAlone(entry);
     }
 
@@ -256,6 +302,10 @@ contract EvidenceTest is Lane {
 
     function test_ASkippedNonceIsFalse() public {
         _assertFalseBeside(Entry(0, 0, _bundle(ALICE, 0)), Entry(0, 1, _bundle(ALICE, 2)));
+    }
+
+    function test_NothingIsNextToTheLastNonceThereIs() public {
+        _assertFalseBeside(Entry(0, 0, _bundle(ALICE, type(uint64).max)), Entry(0, 1, _bundle(ALICE, 0)));
     }
 
     function test_AReplayIsFalse() public {
@@ -419,12 +469,47 @@ contract EvidenceTest is Lane {
         _commit(_alices(3));
         settlement.answer(_open(1, 2));
         vm.assertEq(settlement.owed(address(this)), fee, "fee");
+        BatchHeader memory header = headers[1];
+        vm.expectRevert(abi.encodeWithSelector(IEvidence.AlreadyDemanded.selector, 2));
+        vm.prank(REPORTER);
+        settlement.demandCommitted{value: fee}(header, 2);
         // What is committed is not demanded by a receipt.
         SignedReceipt memory committed = _receipt(1, keccak256("promised"), KEY);
         vm.roll(2_900);
         vm.expectRevert(abi.encodeWithSelector(IEvidence.NotDue.selector, 1, 2_801));
         vm.prank(REPORTER);
         settlement.demandPromised{value: fee}(1, committed);
+    }
+
+    function test_OnlyTheRunningTermsPromisesBeyondTheHeadAreDemanded() public {
+        _commit(_alices(2));
+        SignedReceipt memory last = _receipt(1, keccak256("promised"), KEY);
+        SignedReceipt memory next = _receipt(2, keccak256("promised"), KEY);
+        vm.deal(REPORTER, 1 ether);
+        vm.prank(OPERATOR);
+        settlement.requestExit(0);
+        vm.roll(1_901);
+        vm.expectRevert(abi.encodeWithSelector(IEvidence.NotDue.selector, 1, 1_900));
+        vm.prank(REPORTER);
+        settlement.demandPromised{value: 0.0002 ether}(1, last);
+
+        uint256 snapshot = vm.snapshotState();
+        vm.prank(REPORTER);
+        settlement.demandPromised{value: 0.0002 ether}(2, next);
+        vm.revertToState(snapshot);
+        // When the term is over, and when another runs, it is broken at once instead.
+        bytes memory notDue = abi.encodeWithSelector(IEvidence.NotDue.selector, 2, 1_900);
+        vm.roll(1_000 + 1_800);
+        vm.expectRevert(notDue);
+        vm.prank(REPORTER);
+        settlement.demandPromised{value: 0.0002 ether}(2, next);
+        _takeOver();
+        vm.expectRevert(notDue);
+        vm.prank(REPORTER);
+        settlement.demandPromised{value: 0.0002 ether}(2, next);
+        vm.expectRevert(abi.encodeWithSelector(IEvidence.NotBroken.selector, 1));
+        settlement.proveBroken(1, last);
+        settlement.proveBroken(2, next);
     }
 
     function test_ADroppedPromiseCostsAPenalty() public {
@@ -485,6 +570,10 @@ contract EvidenceTest is Lane {
         settlement.proveBroken(0, due);
         vm.roll(1_000 + 1_800);
         SignedReceipt memory lapsed = _receipt(1, keccak256("lapsed"), KEY);
+        vm.expectRevert(abi.encodeWithSelector(IEvidence.NotBroken.selector, 1));
+        settlement.proveBroken(1, lapsed);
+        lapsed.receipt.includeBy = 1_000 + 1_800;
+        _sign(lapsed, KEY);
         vm.expectRevert(abi.encodeWithSelector(IEvidence.NotBroken.selector, 1));
         settlement.proveBroken(1, lapsed);
         vm.prank(REPORTER);

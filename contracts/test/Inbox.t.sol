@@ -121,6 +121,25 @@ contract InboxTest is Lane {
         vm.assertTrue(bundleHash == 0 && deadline == 0 && fee == 0, "a consumed entry stays");
     }
 
+    function test_WhereAForcedEntryStandsIsKeptOfIt() public {
+        bytes memory framed = _framed(ALICE, 0, EXPIRY, 1);
+        _force(framed);
+        Entry[] memory entries = new Entry[](300);
+        for (uint256 i = 0; i < entries.length; ++i) {
+            entries[i].previous = uint64(i);
+        }
+        entries[200] = Entry(0, 0, _fields(framed, ALICE));
+        BatchHeader memory header = _seal(entries);
+        header.inboxCount = 1;
+        _commitForced(header, _forcedEntries(entries, 200, 1));
+        for (uint64 sequence = 0; sequence < 600; ++sequence) {
+            vm.assertTrue(settlement.isForced(0, sequence) == (sequence == 200), "isForced");
+        }
+        vm.assertFalse(settlement.isForced(1, 200), "of another lane");
+        (, uint256 burned) = settlement.forcedFee(0);
+        vm.assertEq(burned, 0.001 ether, "what is consumed makes nothing dearer");
+    }
+
     function test_ForcedEntriesOweNothingNew() public {
         settlement.depositPostage{value: 1 ether}(0, vm.addr(ALICE));
         Entry[] memory entries = _mixed(ALICE, 1);
@@ -245,6 +264,8 @@ contract InboxTest is Lane {
         settlement.takeOver(0);
         vm.assertEq(_bondOf(Deployer.OPERATOR), 9 ether, "bond of the ousted one");
         vm.assertEq(settlement.owed(OTHER_OPERATOR), 0.1 ether, "reward");
+        (,, uint64 endBlock,,,) = settlement.termOf(0, 1);
+        vm.assertEq(endBlock, block.number, "end of the term");
 
         // The next one is held up by the same entry, and consumes it.
         Entry[] memory entries = _mixed(ALICE, 1);

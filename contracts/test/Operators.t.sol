@@ -161,6 +161,19 @@ contract OperatorsTest is Lane {
         settlement.takeOver(0);
     }
 
+    function test_WhoLeavesWithoutTheLaneEndsNoTerm() public {
+        _registerOther();
+        vm.prank(OTHER_OPERATOR);
+        settlement.requestExit(0);
+        (,, uint64 endBlock,,,) = settlement.termOf(0, 1);
+        vm.assertEq(endBlock, 0, "end of the term");
+        vm.roll(1_000 + EXIT_DELAY);
+        vm.assertEq(settlement.operator(0), OPERATOR, "operator");
+        vm.prank(OTHER_OPERATOR);
+        settlement.withdrawBond(0);
+        vm.assertEq(settlement.owed(OTHER_OPERATOR), 10 ether, "owed");
+    }
+
     function test_OnlyOperatorsLeave() public {
         vm.expectRevert(abi.encodeWithSelector(IOperators.NotOperator.selector, 0, REPORTER));
         vm.prank(REPORTER);
@@ -228,6 +241,7 @@ contract OperatorsTest is Lane {
         vm.prank(OTHER_OPERATOR);
         settlement.takeOver(0);
         _registerOther();
+        vm.assertEq(settlement.poster(0), Deployer.POSTER, "poster");
         vm.expectRevert(abi.encodeWithSelector(IOperators.NoCause.selector, 0, OPERATOR));
         vm.prank(OTHER_OPERATOR);
         settlement.takeOver(0);

@@ -60,6 +60,12 @@ contract PostageTest is Lane {
         _assertNothing(entry);
         entry = _paid(0, 0);
         _assertNothing(entry);
+        // Nobody's signature is not that of the zero address.
+        settlement.depositPostage{value: 3 ether}(0, address(0));
+        entry = _paid(0, 1 ether);
+        entry.bundle.sender = address(0);
+        entry.bundle.signature = "";
+        _assertNothing(entry);
     }
 
     function test_OnlyWhatIsCommittedIsRedeemed() public {
@@ -110,6 +116,8 @@ contract PostageTest is Lane {
         settlement.withdrawPostage(0);
         vm.assertEq(settlement.owed(alice), 1 ether, "owed");
         _assertAccount(0, 2 ether);
+        (,, withdrawing, from) = settlement.postageOf(0, alice);
+        vm.assertTrue(withdrawing == 0 && from == 0, "the withdrawal is over");
         vm.expectRevert(abi.encodeWithSelector(IPostage.NoWithdrawal.selector, 0, alice));
         vm.prank(alice);
         settlement.withdrawPostage(0);
