@@ -68,6 +68,17 @@ contract InboxTest is Lane {
         vm.assertFalse(taken, "a bad signature was taken");
     }
 
+    function test_RefusesAnotherLaneThanThatOfItsTopics() public {
+        BundleFields memory bundle = _unsigned(ALICE, 0, EXPIRY, 2);
+        bundle.lane = 1;
+        _sign(bundle, ALICE);
+        bytes memory framed = _encode(bundle, 0);
+        // The topic of its first message.
+        vm.expectRevert(abi.encodeWithSelector(IInbox.MalformedBundle.selector, 4 + 59 + 4 + 1));
+        vm.prank(USER);
+        settlement.forceInclude{value: 1 ether}(framed);
+    }
+
     function test_RefusesWhatWouldExpireInTheQueue() public {
         bytes memory framed = _framed(ALICE, 0, NOW + 86_399, 1);
         vm.expectRevert(abi.encodeWithSelector(IInbox.ExpiresTooSoon.selector, NOW + 86_400, NOW + 86_399));
