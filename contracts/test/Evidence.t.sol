@@ -562,6 +562,21 @@ contract EvidenceTest is Lane {
         settlement.demandCommitted{value: 0.0002 ether}(header, 0);
     }
 
+    /// @dev Else a penalty would buy the right to commit anything there.
+    function test_WhatIsCommittedAfterADemandForItStaysEvidence() public {
+        SignedReceipt memory promised = _receipt(0, keccak256("promised"), KEY);
+        vm.deal(REPORTER, 1 ether);
+        vm.roll(1_901);
+        vm.prank(REPORTER);
+        settlement.demandPromised{value: 0.0002 ether}(0, promised);
+        vm.roll(1_901 + ANSWER_DELAY + 1);
+        settlement.proveUnanswered(0, 1, 0);
+        Entry[] memory entries = _alices(1);
+        BatchHeader memory header = _commit(entries);
+        settlement.proveReplacement(0, promised, header, _entryHash(entries[0]), new bytes32[](0));
+        vm.assertEq(_bondOf(OPERATOR), 0, "bond");
+    }
+
     function test_ATermThatEndsBreaksWhatWasDue() public {
         SignedReceipt memory due = _receipt(0, keccak256("due"), KEY);
         vm.prank(OPERATOR);
