@@ -571,6 +571,9 @@ contract EvidenceTest is Lane {
         settlement.demandPromised{value: 0.0002 ether}(0, promised);
         vm.roll(1_901 + ANSWER_DELAY + 1);
         settlement.proveUnanswered(0, 1, 0);
+        vm.expectRevert(abi.encodeWithSelector(IEvidence.AlreadyDemanded.selector, 0));
+        vm.prank(REPORTER);
+        settlement.demandPromised{value: 0.0002 ether}(0, promised);
         Entry[] memory entries = _alices(1);
         BatchHeader memory header = _commit(entries);
         settlement.proveReplacement(0, promised, header, _entryHash(entries[0]), new bytes32[](0));
