@@ -49,6 +49,8 @@ export interface LaneState {
   readonly firstSequence: bigint;
   /** The committed head. */
   readonly nextSequence: bigint;
+  /** The first block that is in the term. */
+  readonly beginBlock: bigint;
   /** The first block that is not in the term; 0 while its end is open. */
   readonly endBlock: bigint;
   readonly slashed: boolean;
@@ -170,10 +172,10 @@ export class Settlement {
     ]);
     const [, nextSequence = 0n, , inboxCount = 0n] = head;
     const [kept, forced] = await Promise.all([
-      get<readonly [Hex, bigint, bigint, bigint, number, boolean]>('termOf', lane, term),
+      get<readonly [Hex, bigint, bigint, bigint, number, boolean, bigint]>('termOf', lane, term),
       inboxCount < inboxLength ? get<readonly [Hex, bigint, bigint]>('inbox', lane, inboxCount) : undefined,
     ]);
-    const [holder, firstSequence, endBlock, , , slashed] = kept;
+    const [holder, firstSequence, endBlock, , , slashed, beginBlock] = kept;
     const state = await this.#operator(get, lane, holder);
     return {
       lane,
@@ -181,6 +183,7 @@ export class Settlement {
       term,
       firstSequence,
       nextSequence,
+      beginBlock,
       endBlock,
       slashed,
       operator: state,
@@ -420,8 +423,11 @@ export const withdrawPostage = (lane: number): SettlementCall => build('withdraw
 export const payOut = (account: Hex): SettlementCall => build('payOut', [account]);
 
 /** The first block at which others may take a lane because of its oldest forced entry; undefined if none waits. */
-export const takeoverFrom = ({ oldest }: LaneState, { takeoverDelay }: SettlementParameters): bigint | undefined =>
-  oldest === undefined ? undefined : oldest.deadline + takeoverDelay + 1n;
+export function takeoverFrom({ oldest, beginBlock }: LaneState, { takeoverDelay }: SettlementParameters): bigint | undefined {
+  if (oldest === undefined) return undefined;
+  // Who took the lane with it in the inbox has as long for it as who let it become overdue.
+  return (oldest.deadline > beginBlock ? oldest.deadline : beginBlock) + takeoverDelay + 1n;
+}
 
 /** Whether `caller` may take the lane over now: what Settlement.takeOver decides, in its order, with the figures. */
 export function planTakeover(state: LaneState, caller: OperatorState, parameters: SettlementParameters): TakeoverPlan {

@@ -107,6 +107,7 @@ interface IOperators {
     /// @return endSequence the committed head at its end; while it lasts, the committed head
     /// @return unanswered demands that were charged
     /// @return slashed whether the whole bond was taken for it
+    /// @return beginBlock the first block that is in it
     function termOf(uint16 lane, uint32 term_)
         external
         view
@@ -116,6 +117,7 @@ interface IOperators {
             uint64 endBlock,
             uint64 endSequence,
             uint24 unanswered,
-            bool slashed
+            bool slashed,
+            uint64 beginBlock
         );
 }

@@ -156,12 +156,20 @@ abstract contract Operators is Inbox, IOperators {
             uint64 endBlock,
             uint64 endSequence,
             uint24 unanswered,
-            bool slashed
+            bool slashed,
+            uint64 beginBlock
         )
     {
         Term storage kept = _terms[lane][term_];
-        return
-            (kept.operator, kept.firstSequence, kept.endBlock, _endSequence(lane, term_), kept.unanswered, kept.slashed);
+        return (
+            kept.operator,
+            kept.firstSequence,
+            kept.endBlock,
+            _endSequence(lane, term_),
+            kept.unanswered,
+            kept.slashed,
+            kept.beginBlock
+        );
     }
 
     /// @dev The committed head at the end of a term: nobody commits between two terms.

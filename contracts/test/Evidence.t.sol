@@ -183,7 +183,7 @@ contract EvidenceTest is Lane {
         settlement.proveEquivocation(0, first, other);
         vm.assertEq(_bondOf(OPERATOR), 0, "bond");
         vm.assertEq(settlement.operator(0), address(0), "operator");
-        (,, uint64 endBlock,,, bool slashed) = settlement.termOf(0, 2);
+        (,, uint64 endBlock,,, bool slashed,) = settlement.termOf(0, 2);
         vm.assertTrue(endBlock == block.number && !slashed, "term 2");
         vm.expectRevert(abi.encodeWithSelector(IOperators.BondTooSmall.selector, 5 ether, 0));
         vm.prank(OPERATOR);
@@ -618,7 +618,7 @@ contract EvidenceTest is Lane {
         vm.assertEq(_bondOf(OPERATOR), 0, "bond");
         vm.assertEq(settlement.owed(REPORTER), 1 ether, "a tenth for the reporter");
         vm.assertEq(settlement.operator(0), address(0), "operator");
-        (,, uint64 endBlock,,, bool slashed) = settlement.termOf(0, 1);
+        (,, uint64 endBlock,,, bool slashed,) = settlement.termOf(0, 1);
         vm.assertTrue(slashed && endBlock == block.number, "term 1");
     }
 

@@ -275,7 +275,7 @@ contract InboxTest is Lane {
         settlement.takeOver(0);
         vm.assertEq(_bondOf(Deployer.OPERATOR), 9 ether, "bond of the ousted one");
         vm.assertEq(settlement.owed(OTHER_OPERATOR), 0.1 ether, "reward");
-        (,, uint64 endBlock,,,) = settlement.termOf(0, 1);
+        (,, uint64 endBlock,,,,) = settlement.termOf(0, 1);
         vm.assertEq(endBlock, block.number, "end of the term");
 
         // The next one is held up by the same entry, and consumes it.

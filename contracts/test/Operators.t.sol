@@ -116,7 +116,7 @@ contract OperatorsTest is Lane {
         _commit(_entries(0));
         vm.prank(OPERATOR);
         settlement.requestExit(0);
-        (address operator,, uint64 endBlock,,,) = settlement.termOf(0, 1);
+        (address operator,, uint64 endBlock,,,,) = settlement.termOf(0, 1);
         vm.assertEq(operator, OPERATOR, "operator of term 1");
         vm.assertEq(endBlock, 1_000 + MAX_INCLUDE_DELAY, "end of the term");
 
@@ -165,7 +165,7 @@ contract OperatorsTest is Lane {
         _registerOther();
         vm.prank(OTHER_OPERATOR);
         settlement.requestExit(0);
-        (,, uint64 endBlock,,,) = settlement.termOf(0, 1);
+        (,, uint64 endBlock,,,,) = settlement.termOf(0, 1);
         vm.assertEq(endBlock, 0, "end of the term");
         vm.roll(1_000 + EXIT_DELAY);
         vm.assertEq(settlement.operator(0), OPERATOR, "operator");
@@ -202,10 +202,10 @@ contract OperatorsTest is Lane {
         vm.assertEq(settlement.poster(0), OTHER_POSTER, "poster");
         vm.assertEq(settlement.receiptSigner(0, 1), vm.addr(Deployer.RECEIPT_KEY), "signer of term 1");
         vm.assertEq(settlement.receiptSigner(0, 2), vm.addr(OTHER_RECEIPT_KEY), "signer of term 2");
-        (,, uint64 endBlock, uint64 endSequence,,) = settlement.termOf(0, 1);
+        (,, uint64 endBlock, uint64 endSequence,,,) = settlement.termOf(0, 1);
         vm.assertEq(endBlock, 1_000 + MAX_INCLUDE_DELAY, "end block of term 1");
         vm.assertEq(endSequence, 1, "end sequence of term 1");
-        (, uint64 firstSequence, uint64 open, uint64 head,,) = settlement.termOf(0, 2);
+        (, uint64 firstSequence, uint64 open, uint64 head,,,) = settlement.termOf(0, 2);
         vm.assertTrue(firstSequence == 1 && open == 0 && head == 1, "term 2");
         vm.assertEq(_bondOf(OPERATOR), 10 ether, "a bond was taken from who left in order");
 
