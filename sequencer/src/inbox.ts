@@ -14,6 +14,7 @@ import type {
 
 /** How deep a forced bundle is where the L1 does not finalize, in blocks, when it gets its place (§8). */
 const DEEP_BLOCKS = 128n;
+const MAX_FORCED_PER_COMMIT = 128;
 /** Bundles of a lane's inbox that one append takes: as many as one commit need consume. */
 const AT_ONCE = 64;
 
@@ -51,6 +52,23 @@ export function readForced({ lane, index, bundleHash, bundle }: ForcedBundle, ha
     throw new Error(`bundle ${index} of the inbox of lane ${lane} is not the one with hash ${bundleHash}`);
   }
   return { lane, sender, nonce, count, structHash, bundleHash: hash, bytes: bundle.length, bundle };
+}
+
+/**
+ * The first of these batches that one commit carries: up to the one that brings its forced entries to this number. With 64 in a
+ * batch and 255 batches that is below 14 million gas; and it is never fewer than the 64 that let a commit pass whatever else
+ * is overdue (§8), so that no cut can keep the lane from committing.
+ */
+export function carriedTogether(batches: readonly SealedBatch[], store: Pick<Store, 'forcedIn'>): SealedBatch[] {
+  let forced = 0;
+  const carried: SealedBatch[] = [];
+  for (const batch of batches) {
+    const { lane, firstSequence, count } = batch.header;
+    carried.push(batch);
+    forced += store.forcedIn(lane, firstSequence, firstSequence + BigInt(count)).length;
+    if (forced >= MAX_FORCED_PER_COMMIT) break;
+  }
+  return carried;
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { Hex } from '@sealpost/prover';
-import { commitOf } from './inbox.js';
+import { carriedTogether, commitOf } from './inbox.js';
 import { Loop, type Until } from './loop.js';
 import type { Clock, Commit, Fees, Hashing, L1, L1View, Log, SendRecord, Store, TransactionOutcome } from './ports.js';
 import { L1Error, StoreFullError } from './ports.js';
@@ -502,7 +502,7 @@ export class Poster {
     const { l1, store, config, clock, log, hashing } = this.options;
     const { why, lane, nonce, first, last, fees } = action;
     const { maxFeePerGas, maxPriorityFeePerGas } = fees;
-    let batches = store.batchesFrom(lane, first, Number(last - first) + 1);
+    let batches = carriedTogether(store.batchesFrom(lane, first, Number(last - first) + 1), store);
     let commit = commitOf(batches, store, hashing);
     let gas = await this.estimate(commit, lane, first, until);
     while (gas !== undefined && gas > config.maxGasPerTransaction && batches.length > 1) {

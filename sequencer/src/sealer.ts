@@ -47,6 +47,9 @@ export interface Unsealed {
  */
 export const LARGE_BACKLOG = 64;
 
+/** Forced entries that a batch holds at the most: each takes up to 30,000 gas of the commit, and one batch must fit it. */
+export const MAX_FORCED_PER_BATCH = 64;
+
 export type SealPlan = { readonly seal: number } | { readonly waitMs: number };
 
 /**
@@ -248,7 +251,7 @@ export class Sealer {
           this.deps.limits,
         );
         if ('seal' in plan) {
-          if (await this.seal(lane, state, plan.seal)) this.due = true;
+          if (await this.seal(lane, state, this.withFewForced(lane, state, plan.seal))) this.due = true;
           else waitMs = Math.min(waitMs, NO_ROOM_WAIT_MS);
         } else {
           waitMs = Math.min(waitMs, plan.waitMs);
@@ -259,6 +262,13 @@ export class Sealer {
         this.timer.unref();
       }
     }
+  }
+
+  /** As many of `count` entries as a commit can carry: it shows where each forced one stands. */
+  private withFewForced(lane: number, { nextSequence }: LaneState, count: number): number {
+    const places = this.deps.store.forcedIn(lane, nextSequence, nextSequence + BigInt(count));
+    const last = places[MAX_FORCED_PER_BATCH - 1];
+    return places.length <= MAX_FORCED_PER_BATCH || last === undefined ? count : Number(last.sequence - nextSequence) + 1;
   }
 
   /** False if there is no room on the disk: nothing was sealed. */
