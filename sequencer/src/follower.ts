@@ -207,6 +207,8 @@ export class Follower {
   /** Blocks and logs asked for by hash, which never change: a round that failed half-way goes on where it was. */
   private readonly fetched = new Map<L1Block['hash'], { block?: L1Block; events?: SettlementEvents }>();
   private standings: readonly LaneStanding[] | undefined;
+  /** Blocks not yet taken in whose changes are in `standings`. */
+  private readonly standingsReadFor = new Set<L1Block['hash']>();
   private behindAt: { readonly hash: L1Block['hash']; readonly since: number } | undefined;
   private reorgs = 0;
   private deepestReorgBlocks = 0;
@@ -301,9 +303,7 @@ export class Follower {
       demands: events.flatMap((one) => one.demands),
       answered: events.flatMap((one) => one.answered),
     };
-    const isStale = this.standings === undefined || ancestor !== undefined || events.some((one) => one.standingsChanged);
-    // Before the blocks are written down: a call that fails here is asked again in the next round.
-    if (isStale) this.standings = await until(this.options.l1.standings());
+    await this.readStandings(blocks, events, ancestor, until);
     const below = ancestor === undefined ? this.kept : this.kept.filter(({ number }) => number <= ancestor.number);
     const followed = [...below, ...blocks];
     const latest = followed.at(-1);
@@ -317,7 +317,26 @@ export class Follower {
     this.finalized = finalized;
     this.kept = followed.filter(({ number }) => number >= keepFrom);
     this.fetched.clear();
+    this.standingsReadFor.clear();
     this.publish(latest);
+  }
+
+  /**
+   * Reads who may act, where a block not yet taken in told of a change. Before the blocks are written down, and once for each: a
+   * round that fails after it goes on where it was.
+   */
+  private async readStandings(
+    blocks: readonly L1Block[],
+    events: readonly SettlementEvents[],
+    ancestor: L1Block | undefined,
+    until: Until,
+  ): Promise<void> {
+    const { l1, store } = this.options;
+    const changes = blocks.filter((_, index) => events[index]?.standingsChanged).map(({ hash }) => hash);
+    const causes = ancestor === undefined ? changes : [...changes, ancestor.hash];
+    if (this.standings !== undefined && causes.every((hash) => this.standingsReadFor.has(hash))) return;
+    this.standings = await until(l1.standings(store.genesis.laneCount));
+    for (const hash of causes) this.standingsReadFor.add(hash);
   }
 
   private async blockByHash(hash: L1Block['hash'], until: Until): Promise<L1Block> {

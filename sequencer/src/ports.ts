@@ -437,8 +437,8 @@ export interface L1 {
   chainId(): Promise<bigint>;
   /** Nothing is deployed at the address: undefined. */
   settlement(): Promise<SettlementFacts | undefined>;
-  /** Of each lane. */
-  standings(): Promise<readonly LaneStanding[]>;
+  /** Of lanes 0 to `laneCount` - 1. */
+  standings(laneCount: number): Promise<readonly LaneStanding[]>;
   /** The block by tag, number or hash; undefined if the node has none such. MUST NOT be cached. */
   block(which: 'latest' | 'safe' | 'finalized' | bigint | Hex): Promise<L1Block | undefined>;
   /** What the contract told of in exactly this block, by its hash: correct across reorgs. */

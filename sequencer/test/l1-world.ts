@@ -16,7 +16,7 @@ import { type NodeProxy, startProxy } from './proxy.js';
 export const clock: Clock = { now: () => Date.now(), monotonic: () => performance.now() };
 
 /** Polls: the thing waited for is another process's doing. */
-export async function until<T>(what: string, condition: () => T | Promise<T>, timeoutMs = 10_000): Promise<NonNullable<T>> {
+export async function until<T>(what: string, condition: () => T | Promise<T>, timeoutMs = 30_000): Promise<NonNullable<T>> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {
     const value = await condition();

@@ -56,7 +56,7 @@ export function createL1(options: L1Options): L1 {
   let chainId: bigint | undefined;
 
   const read = async (
-    functionName: 'laneCount' | 'maxIncludeDelay' | 'head' | 'term' | 'poster' | 'operator' | 'operatorOf',
+    functionName: 'laneCount' | 'maxIncludeDelay' | 'head' | 'term' | 'operator' | 'operatorOf',
     args: unknown[],
   ) => {
     const data = encodeFunctionData({ abi: settlementAbi, functionName, args } as Parameters<typeof encodeFunctionData>[0]);
@@ -73,9 +73,9 @@ export function createL1(options: L1Options): L1 {
     const lanes: LaneStanding[] = [];
     for (let lane = 0; lane < laneCount; lane++) {
       const term = (await read('term', [lane])) as number;
-      const poster = (await read('poster', [lane])) as Hex;
+      // Zero where there is none: then everything of it is zero, too.
       const operator = (await read('operator', [lane])) as Hex;
-      const [, exitRequestedAt, , signer] = (await read('operatorOf', [lane, operator])) as [bigint, bigint, Hex, Hex];
+      const [, exitRequestedAt, poster, signer] = (await read('operatorOf', [lane, operator])) as [bigint, bigint, Hex, Hex];
       lanes.push({
         term,
         poster: poster.toLowerCase() as Hex,
@@ -127,7 +127,7 @@ export function createL1(options: L1Options): L1 {
       return { laneCount, maxIncludeDelay, lanes: await standings(laneCount) };
     },
 
-    standings: async () => standings((await read('laneCount', [])) as number),
+    standings,
 
     async block(which) {
       const byHash = typeof which === 'string' && which.startsWith('0x');
