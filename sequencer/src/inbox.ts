@@ -1,4 +1,4 @@
-import { type Hex, inclusionPath, readBundle, readCheckedHead, toHex, viewBundleHash, viewStructHash } from '@sealpost/prover';
+import { inclusionPath, readBundle, toHex, viewBundleHash, viewStructHash } from '@sealpost/prover';
 import type {
   Commit,
   Entry,
@@ -47,10 +47,10 @@ export function readForced({ lane, index, bundleHash, bundle }: ForcedBundle, ha
   const view = readBundle(bundle);
   const structHash = viewStructHash(view, hashing.messagesTree(view).root, hashing.keccak256);
   const hash = viewBundleHash(view, structHash, hashing.sha256);
-  const { sender, nonce, count } = readCheckedHead(bundle);
   if (toHex(hash) !== bundleHash || view.lane !== lane) {
     throw new Error(`bundle ${index} of the inbox of lane ${lane} is not the one with hash ${bundleHash}`);
   }
+  const { sender, nonce, count } = view;
   return { lane, sender, nonce, count, structHash, bundleHash: hash, bytes: bundle.length, bundle };
 }
 
@@ -86,7 +86,7 @@ export function commitOf(
     return places.map(({ sequence }: ForcedPlace) => {
       const { void: isVoid, previous } = store.entries(lane, sequence, 1)[0] as Entry;
       const index = Number(sequence - firstSequence);
-      return { header, index, void: isVoid, previous, path: inclusionPath(tree, index).map((node): Hex => toHex(node)) };
+      return { header, index, void: isVoid, previous, path: inclusionPath(tree, index).map(toHex) };
     });
   });
   return { headers: batches.map(({ header }) => header), forced };

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
 import { getRequestListener } from '@hono/node-server';
-import { type Domain, domainSeparator, type Hex } from '@sealpost/prover';
+import { type Domain, domainSeparator, type Hex, ZERO_ADDRESS } from '@sealpost/prover';
 import pino from 'pino';
 import { startL1 } from './adapters/l1-thread.js';
 import { createSigner, isSecp256k1Native, nativeHashing } from './adapters/native.js';
@@ -102,8 +102,9 @@ function openKeys({ signerKeyFile, posterKeyFile, l1Url: url, settlement, l1Time
   l1: L1;
   closeL1: () => Promise<void>;
 } {
-  const signer = createSigner(readKey(signerKeyFile));
-  const keys = { posterKey: readKey(posterKeyFile), answererKey: readKey(signerKeyFile) };
+  const signerKey = readKey(signerKeyFile);
+  const signer = createSigner(signerKey);
+  const keys = { posterKey: readKey(posterKeyFile), answererKey: signerKey };
   const { l1, close: closeL1 } = startL1({ url, settlement, ...keys, timeoutMs });
   return { signer, l1, closeL1 };
 }
@@ -136,7 +137,7 @@ function checkSettlement(
   if (facts === undefined)
     throw new StartError(`there is no Settlement contract at ${settlement} on this L1: deploy it, or set SEALPOST_SETTLEMENT`);
   for (const [lane, { receiptSigner, poster: expected }] of facts.lanes.entries()) {
-    if (/^0x0+$/.test(receiptSigner)) {
+    if (receiptSigner === ZERO_ADDRESS) {
       throw new StartError(
         `lane ${lane} has no operator, or one that is not registered: sealpost operator register --lane ${lane}`,
       );

@@ -464,8 +464,7 @@ export interface L1 {
   /** Whether the node knows the transaction at all (in a block or waiting). */
   knows(transactionHash: Hex): Promise<boolean>;
 
-  /** The account that answers demands: the receipt signer's, whose key is at hand and sends nothing else. */
-  readonly answererAddress: Hex;
+  /** Of the account that answers demands: the receipt signer's, whose key is at hand and sends nothing else. */
   answererNonce(which: 'latest' | 'pending'): Promise<number>;
   /** Signs an answer and gives it to the node; throws `l1.reverted` if the contract would refuse it now. */
   sendAnswer(opening: Opening, options: { nonce: number } & Fees): Promise<Hex>;

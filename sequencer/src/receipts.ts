@@ -1,4 +1,4 @@
-import { buildReceipt, type Hex, type MerkleTree, type Receipt, receiptDigest, toHex } from '@sealpost/prover';
+import { buildReceipt, type Hex, type MerkleTree, type Receipt, receiptDigest, toHex, ZERO_ADDRESS } from '@sealpost/prover';
 import { LRUCache } from 'lru-cache';
 import { RequestError, unavailable } from './errors.js';
 import {
@@ -50,7 +50,7 @@ export function whyNotOurs(lane: number, view: L1View | undefined, own: { signer
   const { term, poster, receiptSigner, exitRequestedAt } = standing;
   if (term !== own.term) return `lane ${lane} is in term ${term}, this sequencer was started for term ${own.term}`;
   if (exitRequestedAt > 0n) return `the operator of lane ${lane} asked to leave in L1 block ${exitRequestedAt}`;
-  if (/^0x0+$/.test(poster)) return `lane ${lane} has no operator: its term has ended`;
+  if (poster === ZERO_ADDRESS) return `lane ${lane} has no operator: its term has ended`;
   if (receiptSigner !== own.signer) return `lane ${lane} has another receipt signer now, ${receiptSigner}`;
   return undefined;
 }

@@ -1,4 +1,4 @@
-import { fieldsOf, type Hex, inclusionPath, readBundle, toHex } from '@sealpost/prover';
+import { fieldsOf, inclusionPath, readBundle, toHex } from '@sealpost/prover';
 import { Loop, type Until } from './loop.js';
 import type { Clock, Demand, Fees, Hashing, L1, L1View, Log, Opening, Store } from './ports.js';
 import { L1Error } from './ports.js';
@@ -50,7 +50,7 @@ export function openingOf(
     void: entry.void,
     previous: entry.previous,
     bundle: fieldsOf(bundle, toHex(hashing.messagesTree(bundle).root)),
-    path: inclusionPath(hashing.leavesTree(store.leavesOf(lane, header.number)), index).map((node): Hex => toHex(node)),
+    path: inclusionPath(hashing.leavesTree(store.leavesOf(lane, header.number)), index).map(toHex),
   };
 }
 

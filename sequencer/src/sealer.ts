@@ -251,7 +251,7 @@ export class Sealer {
           this.deps.limits,
         );
         if ('seal' in plan) {
-          if (await this.seal(lane, state, this.withFewForced(lane, state, plan.seal))) this.due = true;
+          if (await this.seal(lane, state, plan.seal)) this.due = true;
           else waitMs = Math.min(waitMs, NO_ROOM_WAIT_MS);
         } else {
           waitMs = Math.min(waitMs, plan.waitMs);
@@ -264,19 +264,15 @@ export class Sealer {
     }
   }
 
-  /** As many of `count` entries as a commit can carry: it shows where each forced one stands. */
-  private withFewForced(lane: number, { nextSequence }: LaneState, count: number): number {
-    const places = this.deps.store.forcedIn(lane, nextSequence, nextSequence + BigInt(count));
-    const last = places[MAX_FORCED_PER_BATCH - 1];
-    return places.length <= MAX_FORCED_PER_BATCH || last === undefined ? count : Number(last.sequence - nextSequence) + 1;
-  }
-
-  /** False if there is no room on the disk: nothing was sealed. */
-  private async seal(lane: number, state: LaneState, count: number): Promise<boolean> {
+  /** Seals `most` entries, fewer where they have more forced ones than a commit can carry. False if there is no room on the disk. */
+  private async seal(lane: number, state: LaneState, most: number): Promise<boolean> {
     const { store, digest, log, termOf, onSealed } = this.deps;
+    const found = store.forcedIn(lane, state.nextSequence, state.nextSequence + BigInt(most));
+    const forced = found.slice(0, MAX_FORCED_PER_BATCH);
+    const last = found.length > forced.length ? forced.at(-1) : undefined;
+    const count = last === undefined ? most : Number(last.sequence - state.nextSequence) + 1;
     const number = (state.last?.header.number ?? 0n) + 1n;
     const { bytes, messages, leaves, ...hashes } = await digest({ lane, number, firstSequence: state.nextSequence, count });
-    const forced = store.forcedIn(lane, state.nextSequence, state.nextSequence + BigInt(count));
     const header = {
       lane,
       term: termOf(lane),

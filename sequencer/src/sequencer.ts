@@ -386,7 +386,7 @@ export class Sequencer {
       if (!(error instanceof StoreFullError)) throw error;
       if (!this.noRoom) log.error('store.full', { message: error.message });
       this.noRoom = true;
-      // Not again at once: with the next bundles, or when the L1 has moved.
+      // Not again at once: when the L1 has moved.
       this.inboxDue = false;
       return unavailable('the disk is full: nothing of this was taken', 5_000);
     }

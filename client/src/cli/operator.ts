@@ -4,13 +4,15 @@ import type { LaneState, OperatorState, Settlement, SettlementParameters, Takeov
 import { usageError } from './exit.js';
 import { number, plural } from './output.js';
 import type { Action, Context } from './run.js';
-import { openAccount, timeoutMs } from './settings.js';
+import { openAccount } from './settings.js';
 import {
+  call,
   check,
   chooseLane,
   chooseLanes,
   confirm,
   findAddress,
+  lazily,
   needAnswer,
   openDesk,
   openSender,
@@ -20,9 +22,6 @@ import {
   sentRow,
   whenBlock,
 } from './transaction.js';
-
-const call = ({ signal, flags }: Context) => ({ signal, timeoutMs: timeoutMs(flags, 15) });
-const lazily = () => import('../settlement.js');
 
 export const operatorStatus: Action = async (context, _args, options) => {
   const { output } = context;

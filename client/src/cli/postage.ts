@@ -2,14 +2,15 @@ import type { Hex } from '../index.js';
 import type { PostageState } from '../settlement.js';
 import { usageError } from './exit.js';
 import { number, plural } from './output.js';
-import type { Action, Context } from './run.js';
-import { timeoutMs } from './settings.js';
+import type { Action } from './run.js';
 import {
+  call,
   check,
   chooseLane,
   chooseLanes,
   confirm,
   findAddress,
+  lazily,
   openDesk,
   openSender,
   printTable,
@@ -19,8 +20,6 @@ import {
   whenBlock,
 } from './transaction.js';
 
-const call = ({ signal, flags }: Context) => ({ signal, timeoutMs: timeoutMs(flags, 15) });
-const lazily = () => import('../settlement.js');
 type Ether = (wei: bigint) => string;
 
 export const postageStatus: Action = async (context, _args, options) => {

@@ -13,6 +13,11 @@ const MAX_LANES_SHOWN = 16;
 /** Some blocks of the main network. */
 const SEND_SECONDS = 180;
 
+/** Whose time limit one question to the L1 has. */
+export const call = ({ signal, flags }: Context) => ({ signal, timeoutMs: timeoutMs(flags, 15) });
+/** viem and the whole ABI: loaded by the commands that need them only. */
+export const lazily = () => import('../settlement.js');
+
 /** What every command about money works with. */
 export interface Desk {
   readonly settings: Settings;
@@ -123,15 +128,15 @@ function ask(question: string, signal: AbortSignal): Promise<string> {
 }
 
 /** Would the contract take it? Asked before a person is. */
-export const check = (context: Context, { settlement }: Desk, from: Hex, call: SettlementCall): Promise<void> =>
-  settlement.check(from, call, { signal: context.signal, timeoutMs: timeoutMs(context.flags, 15) });
+export const check = (context: Context, { settlement }: Desk, from: Hex, intent: SettlementCall): Promise<void> =>
+  settlement.check(from, intent, call(context));
 
 /** Sends a call and waits for its block. */
-export async function send(context: Context, { settlement }: Desk, account: LocalAccount, call: SettlementCall): Promise<Sent> {
+export async function send(context: Context, { settlement }: Desk, account: LocalAccount, intent: SettlementCall): Promise<Sent> {
   const { output, flags, signal } = context;
   // Who presses Ctrl-C from here on knows what may still come.
-  const onSigned = (hash: Hex) => output.say(`sending ${call.functionName} as ${account.address.toLowerCase()}: ${hash} …`);
-  return settlement.send(account, call, { signal, timeoutMs: timeoutMs(flags, SEND_SECONDS), onSigned });
+  const onSigned = (hash: Hex) => output.say(`sending ${intent.functionName} as ${account.address.toLowerCase()}: ${hash} …`);
+  return settlement.send(account, intent, { signal, timeoutMs: timeoutMs(flags, SEND_SECONDS), onSigned });
 }
 
 /** A command's data for people: a sentence, then aligned lines. */

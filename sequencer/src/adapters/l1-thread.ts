@@ -3,7 +3,7 @@ import { Thread, ThreadError } from '../threads.js';
 import { createSigner } from './native.js';
 import type { L1Options } from './viem.js';
 
-type L1Method = Exclude<keyof L1, 'posterAddress' | 'answererAddress'>;
+type L1Method = Exclude<keyof L1, 'posterAddress'>;
 
 export interface L1Call {
   readonly method: L1Method;
@@ -38,7 +38,6 @@ export function startL1(options: Omit<L1Options, 'fetch'>): { readonly l1: L1; r
     broadcast: ask('broadcast'),
     outcome: ask('outcome'),
     knows: ask('knows'),
-    answererAddress: createSigner(options.answererKey).address,
     answererNonce: ask('answererNonce'),
     sendAnswer: ask('sendAnswer'),
   };

@@ -86,6 +86,17 @@ export function createL1(options: L1Options): L1 {
     return lanes;
   };
 
+  const transactionCount = async ({ address }: PrivateKeyAccount, which: 'latest' | 'pending'): Promise<number> => {
+    const answer = await call('eth_getTransactionCount', [address, which]);
+    return checked('eth_getTransactionCount', () => Number(quantity(answer)));
+  };
+
+  const estimateGas = async ({ address }: PrivateKeyAccount, data: Hex): Promise<bigint> => {
+    // At `latest`, not at `pending`: what waits in the pool may be the very transaction that this one replaces.
+    const answer = await call('eth_estimateGas', [{ from: address, to: settlement, data }, 'latest']);
+    return checked('eth_estimateGas', () => quantity(answer));
+  };
+
   const events = async (filter: Record<string, unknown>): Promise<SettlementEvents> => {
     const topics = [[BATCH_COMMITTED, BUNDLE_FORCED, ENTRY_DEMANDED, ENTRY_OPENED, ...STANDING_CHANGES]];
     const result = await call('eth_getLogs', [{ address: settlement, topics, ...filter }]);
@@ -153,10 +164,7 @@ export function createL1(options: L1Options): L1 {
       return { number, nextSequence, timestamp };
     },
 
-    async posterNonce(which) {
-      const answer = await call('eth_getTransactionCount', [account.address, which]);
-      return checked('eth_getTransactionCount', () => Number(quantity(answer)));
-    },
+    posterNonce: (which) => transactionCount(account, which),
 
     async posterBalance() {
       const answer = await call('eth_getBalance', [account.address, 'latest']);
@@ -178,12 +186,7 @@ export function createL1(options: L1Options): L1 {
       }));
     },
 
-    async estimateCommit(commit) {
-      const transaction = { from: account.address, to: settlement, data: commitData(commit) };
-      // At `latest`, not at `pending`: what waits in the pool may be the very transaction that this one replaces.
-      const answer = await call('eth_estimateGas', [transaction, 'latest']);
-      return checked('eth_estimateGas', () => quantity(answer));
-    },
+    estimateCommit: (commit) => estimateGas(account, commitData(commit)),
 
     async signCommit(commit, { nonce, gas, maxFeePerGas, maxPriorityFeePerGas }) {
       chainId ??= await this.chainId();
@@ -216,18 +219,12 @@ export function createL1(options: L1Options): L1 {
       return (await call('eth_getTransactionByHash', [transactionHash])) !== null;
     },
 
-    answererAddress: answerer.address.toLowerCase() as Hex,
-
-    async answererNonce(which) {
-      const answer = await call('eth_getTransactionCount', [answerer.address, which]);
-      return checked('eth_getTransactionCount', () => Number(quantity(answer)));
-    },
+    answererNonce: (which) => transactionCount(answerer, which),
 
     async sendAnswer(opening, { nonce, maxFeePerGas, maxPriorityFeePerGas }) {
       chainId ??= await this.chainId();
       const data = encodeFunctionData({ abi: settlementAbi, functionName: 'answer', args: [opening] });
-      const estimate = await call('eth_estimateGas', [{ from: answerer.address, to: settlement, data }, 'latest']);
-      const gas = checked('eth_estimateGas', () => (quantity(estimate) * 6n) / 5n);
+      const gas = ((await estimateGas(answerer, data)) * 6n) / 5n;
       const fees = { maxFeePerGas, maxPriorityFeePerGas };
       const raw = await sign(answerer, data, settlement, chainId, nonce, gas, fees);
       await this.broadcast(raw);
