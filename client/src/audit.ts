@@ -1,28 +1,27 @@
 import { clientAbi } from '@sealpost/contracts';
 import {
+  type AccountClaim,
   type BatchEntry,
   type BatchHeader,
   batchHash,
   buildTree,
-  bundleHash,
-  bundleStructHash,
+  claimAfter,
   dataHash,
   decodeBatchFile,
-  entryHash,
-  fieldsOf,
+  decodeBundle,
+  expectedClaims,
   type Hex,
+  type JudgedEntry,
+  judgeEntry,
   MAX_BATCH_ENTRIES,
-  messageAt,
+  NO_CLAIM,
   ProtocolError,
   type Recover,
-  readBundle,
   recoverWithNoble,
   type Sha256,
   sha256,
   toHex,
   topicLane,
-  verifyBundleSignature,
-  viewTree,
   ZERO_HASH,
 } from '@sealpost/prover';
 import { decodeEventLog } from 'viem';
@@ -129,8 +128,8 @@ interface LaneState {
   readonly lane: number;
   readonly head: { number: bigint; nextSequence: bigint; timestamp: bigint };
   last: { header: BatchHeader; hash: Hex } | undefined;
-  /** Next nonce and 1 + sequence of the latest entry that is not void, by sender: all that is kept of the past. */
-  readonly accounts: Map<Hex, { next: bigint; previous: bigint }>;
+  /** By sender: all that is kept of the past. */
+  readonly accounts: Map<Hex, AccountClaim>;
 }
 
 /**
@@ -317,44 +316,34 @@ class Audit {
     const at = { lane: header.lane, batch: header.number, entry: index, sequence };
     const { l1 } = this.#options;
     this.#count.entries++;
-    let view: ReturnType<typeof readBundle>;
+    let judged: JudgedEntry;
     try {
-      view = readBundle(entry.bundle);
+      judged = judgeEntry(entry, header.lane, l1.view, { hash: this.#hash, recover: this.#recover });
     } catch (error) {
       this.#refused('entry.form', at, 'a bundle', error);
       return new Uint8Array(32);
     }
-    const fields = fieldsOf(view, toHex(viewTree(view, this.#hash).root));
-    const account = state.accounts.get(view.sender);
-    let reason: string | undefined;
-    if (view.lane !== header.lane) reason = `it names lane ${view.lane}`;
-    else if (view.nonce !== (account?.next ?? 0n)) reason = `its nonce is ${view.nonce}, the next is ${account?.next ?? 0n}`;
-    else {
-      try {
-        verifyBundleSignature(l1.view, fields, this.#recover);
-      } catch (error) {
-        if (!(error instanceof ProtocolError)) throw error;
-        reason = error.message;
+    const { bundle } = judged;
+    const account = state.accounts.get(bundle.sender) ?? NO_CLAIM;
+    const expected = expectedClaims(judged, account);
+    if (expected.void !== entry.void) {
+      this.#report('entry.void', at, expected.void === 0 ? '0: nothing is wrong with it' : `1: ${expected.reason}`, entry.void);
+    }
+    this.#same('entry.previous', at, expected.previous, entry.previous);
+    if (entry.void === 1) {
+      this.#count.voidEntries++;
+      return judged.leaf;
+    }
+    // By the log's claims, not by what they should be: so that one lie is one mismatch, and not those of all that come after it.
+    state.accounts.set(bundle.sender, claimAfter(judged, sequence, account));
+    this.#count.messages += bundle.count;
+    if (bundle.expiry < header.timestamp) this.#count.expiredEntries++;
+    if (l1.view.laneCount > 1) {
+      for (const { topic } of decodeBundle(entry.bundle).messages) {
+        if (topicLane(topic, l1.view.laneCount) !== bundle.lane) this.#count.misplacedMessages++;
       }
     }
-    const isVoid = reason === undefined ? 0 : 1;
-    if (isVoid !== entry.void) {
-      this.#report('entry.void', at, isVoid === 0 ? '0: nothing is wrong with it' : `1: ${reason}`, entry.void);
-    }
-    this.#same('entry.previous', at, account?.previous ?? 0n, entry.previous);
-    if (isVoid === 1) this.#count.voidEntries++;
-    else {
-      state.accounts.set(view.sender, { next: view.nonce + BigInt(view.count), previous: sequence + 1n });
-      this.#count.messages += view.count;
-      if (view.expiry < header.timestamp) this.#count.expiredEntries++;
-      if (l1.view.laneCount > 1) {
-        for (let message = 0; message < view.count; message++) {
-          if (topicLane(messageAt(view, message).topic, l1.view.laneCount) !== view.lane) this.#count.misplacedMessages++;
-        }
-      }
-    }
-    const identity = bundleHash(view.sender, bundleStructHash(fields), view.signature, this.#hash);
-    return entryHash(entry.void, entry.previous, identity, this.#hash);
+    return judged.leaf;
   }
 
   /** The last batch is the contract's head, still. */

@@ -346,8 +346,8 @@ export const bundleHash = (sender: Hex, structHash: Uint8Array, signature: Uint8
 export const viewBundleHash = ({ bytes, signature }: BundleView, structHash: Uint8Array, hash: Sha256 = sha256): Uint8Array =>
   hash(concat(Uint8Array.of(0), bytes.subarray(3, 23), structHash, signature));
 
-/** `SHA256(0x00 ‖ void(1) ‖ previous(8) ‖ bundleHash(32))`: the leaf in the batch tree and in the receipt tree (§3). */
-export const entryHash = (isVoid: 0 | 1, previous: bigint, bundle: Uint8Array, hash: Sha256 = sha256): Uint8Array =>
+/** `SHA256(0x00 ‖ void(1) ‖ previous(8) ‖ bundleHash(32))`: the leaf in the batch tree and in the receipt tree (§3); of a false leaf, too. */
+export const entryHash = (isVoid: number, previous: bigint, bundle: Uint8Array, hash: Sha256 = sha256): Uint8Array =>
   hash(concat(Uint8Array.of(0, isVoid), uintBytes(previous, 8), bundle));
 
 /**

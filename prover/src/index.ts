@@ -3,6 +3,7 @@ export * from './bundle.js';
 export * from './bytes.js';
 export * from './cid.js';
 export * from './errors.js';
+export * from './evidence.js';
 export * from './proof.js';
 export * from './receipt.js';
 export * from './signature.js';
