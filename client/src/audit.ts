@@ -28,6 +28,7 @@ import { decodeEventLog } from 'viem';
 import type { CallOptions } from './clock.js';
 import { L1Error } from './errors.js';
 import { BATCH_COMMITTED, type L1 } from './l1.js';
+import { logsBetween } from './logs.js';
 
 /** What was re-derived and compared, one name for each kind of claim. */
 export type AuditCheck =
@@ -115,8 +116,6 @@ export interface AuditOptions extends CallOptions {
 }
 
 const MAX_KEPT_MISMATCHES = 1_000;
-/** Blocks asked for at once; halved when a node refuses that many. */
-const LOG_RANGE = 50_000n;
 
 interface Committed {
   readonly header: BatchHeader;
@@ -199,31 +198,13 @@ class Audit {
   /** Every commit of the audited lanes up to their heads, in the order of the L1. */
   async *#commits(toBlock: bigint): AsyncGenerator<Committed> {
     const { l1, signal, fromBlock = 0n } = this.#options;
-    let range = LOG_RANGE;
-    for (let from = fromBlock; from <= toBlock; ) {
-      const to = from + range - 1n < toBlock ? from + range - 1n : toBlock;
-      const filter = {
-        address: l1.view.settlement,
-        topics: [BATCH_COMMITTED],
-        fromBlock: `0x${from.toString(16)}`,
-        toBlock: `0x${to.toString(16)}`,
-      };
-      let logs: { data: Hex; topics: [Hex, ...Hex[]]; blockNumber: Hex }[];
-      try {
-        logs = (await l1.request('eth_getLogs', [filter], { signal })) as typeof logs;
-      } catch (error) {
-        if (!(error instanceof L1Error) || error.code !== 'l1.rpc' || range === 1n) throw error;
-        range = range / 2n > 1n ? range / 2n : 1n;
-        continue;
-      }
-      for (const { data, topics, blockNumber } of logs) {
-        const { args } = decodeEventLog({ abi: clientAbi, eventName: 'BatchCommitted', data, topics });
-        const state = this.#lanes.get(args.lane);
-        // What was committed after the heads were read is for the next audit.
-        if (state === undefined || args.number > state.head.number) continue;
-        yield { header: args.header, hash: args.batchHash, blockNumber: BigInt(blockNumber) };
-      }
-      from = to + 1n;
+    for await (const log of logsBetween(l1, [BATCH_COMMITTED], { from: fromBlock, to: toBlock }, { signal })) {
+      const { data, topics } = log;
+      const { args } = decodeEventLog({ abi: clientAbi, eventName: 'BatchCommitted', data, topics });
+      const state = this.#lanes.get(args.lane);
+      // What was committed after the heads were read is for the next audit.
+      if (state === undefined || args.number > state.head.number) continue;
+      yield { header: args.header, hash: args.batchHash, blockNumber: BigInt(log.blockNumber) };
     }
   }
 

@@ -12,7 +12,7 @@ import {
 } from './bundle.js';
 import { fromHex, type Hex, lowerHex, toHex } from './bytes.js';
 import { ProtocolError } from './errors.js';
-import type { Receipt, ReceiptStatement } from './receipt.js';
+import { type Receipt, type ReceiptStatement, receiptLeaf } from './receipt.js';
 import { type Domain, type Recover, recoverWithNoble } from './signature.js';
 import { inclusionPath, type MerkleTree, type Sha256, sha256 } from './tree.js';
 
@@ -208,10 +208,6 @@ export const signedReceipt = (receipt: Receipt, hash: Sha256 = sha256): SignedRe
   entryHash: receiptLeaf(receipt, hash),
   path: receipt.path.map(lowerHex),
 });
-
-/** The entryHash that a receipt promises. */
-export const receiptLeaf = (receipt: Pick<Receipt, 'void' | 'previous' | 'bundleHash'>, hash: Sha256 = sha256): Hex =>
-  toHex(entryHash(receipt.void, receipt.previous, fromHex(receipt.bundleHash, 32), hash));
 
 /** Offence 1, if two receipts are one. Both must be verified: the contract's signer of their term, and their paths. */
 export function equivocation(one: Receipt, other: Receipt, hash: Sha256 = sha256): Equivocation | undefined {

@@ -153,22 +153,38 @@ export function verifyReceipt(
   if (receipt.includeBy > latestDeadline) {
     throw invalid('includeBy', `expected a deadline of at most L1 block ${latestDeadline}, got ${receipt.includeBy}`);
   }
-  const leaf = entryHash(receipt.void, receipt.previous, fromHex(receipt.bundleHash, 32), hash);
+  const signer = receiptSigner(receipt, terms, { recover, hash });
+  if (signer !== lowerHex(terms.signer)) {
+    throw invalid('signature', `expected the signature of ${terms.signer}, got that of ${signer}`);
+  }
+}
+
+/** The entryHash that a receipt promises. */
+export const receiptLeaf = (receipt: Pick<Receipt, 'void' | 'previous' | 'bundleHash'>, hash: Sha256 = sha256): Hex =>
+  toHex(entryHash(receipt.void, receipt.previous, fromHex(receipt.bundleHash, 32), hash));
+
+/**
+ * Who signed a receipt, if it is one: the path leads from its entry to the root that is signed. Whether that account's receipts
+ * bind anybody is for the contract to say: `isReceiptSigner` of its lane and term.
+ * @throws receipt.invalid with `step`
+ */
+export function receiptSigner(
+  receipt: Receipt,
+  domain: Domain,
+  { hash = sha256, recover = recoverWithNoble }: { hash?: Sha256 | undefined; recover?: Recover | undefined } = {},
+): Hex {
+  const leaf = fromHex(receiptLeaf(receipt, hash));
   const path = receipt.path.map((node) => fromHex(node, 32));
   // Positions are below 2^32 by `count`; a sequence before firstSequence gives a negative index, which no tree includes.
   const index = Number(receipt.sequence - receipt.firstSequence);
   if (!isIncluded(leaf, index, receipt.count, path, fromHex(receipt.root, 32), hash)) {
     throw invalid('path', 'the path does not lead from the entry to the signed root');
   }
-  let signer: Hex;
   try {
-    signer = recoverSigner(receiptDigest(domainSeparator(terms), receipt), fromHex(receipt.signature), recover);
+    return recoverSigner(receiptDigest(domainSeparator(domain), receipt), fromHex(receipt.signature), recover);
   } catch (cause) {
     if (!(cause instanceof ProtocolError)) throw cause;
     throw invalid('signature', cause.message, { cause });
-  }
-  if (signer !== lowerHex(terms.signer)) {
-    throw invalid('signature', `expected the signature of ${terms.signer}, got that of ${signer}`);
   }
 }
 

@@ -1,0 +1,165 @@
+import { randomBytes } from 'node:crypto';
+import { appendFile, mkdir, open, readdir, stat, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Domain, type Receipt, receiptFromJson, receiptToJson } from '@sealpost/prover';
+import { type Clock, systemClock } from '../clock.js';
+import { type KeptReceipt, type ReceiptKeeper, type ReceiptReader, receiptsName } from '../receipts.js';
+import { systemCode } from './files.js';
+
+export interface FileReceiptsOptions {
+  readonly folder: string;
+  readonly clock?: Clock | undefined;
+}
+
+/** A file takes receipts for so long, or so many; then its writer begins another. */
+const MAX_FILE_AGE_MS = 60_000;
+const MAX_FILE_RECEIPTS = 8_192;
+/** A file that nobody has written to for so long has no writer any more. */
+const IDLE_MS = 10 * MAX_FILE_AGE_MS;
+const READ_BYTES = 1_048_576;
+
+interface Segment {
+  readonly path: string;
+  readonly begunAt: number;
+  receipts: number;
+}
+
+/**
+ * Keeps receipts in files, one JSON object a line, one folder a network; any number of processes may keep theirs in the same
+ * folder. A line is written before `keep` resolves, without fsync: a power failure may take the newest ones.
+ */
+export function fileReceipts({ folder, clock = systemClock }: FileReceiptsOptions): ReceiptKeeper {
+  const segments = new Map<string, Segment>();
+  let waiting = new Map<string, string[]>();
+  let writing: Promise<void> | undefined;
+
+  const write = async (): Promise<void> => {
+    // What comes in this turn is written together.
+    await Promise.resolve();
+    const batch = waiting;
+    waiting = new Map();
+    writing = undefined;
+    for (const [network, lines] of batch) {
+      let segment = segments.get(network);
+      const isOver =
+        segment !== undefined && (clock.now() - segment.begunAt > MAX_FILE_AGE_MS || segment.receipts >= MAX_FILE_RECEIPTS);
+      if (segment === undefined || isOver) {
+        const begunAt = clock.now();
+        const name = `${String(begunAt).padStart(15, '0')}-${randomBytes(6).toString('hex')}.jsonl`;
+        await mkdir(join(folder, network), { recursive: true, mode: 0o700 });
+        segment = { path: join(folder, network, name), begunAt, receipts: 0 };
+        segments.set(network, segment);
+      }
+      segment.receipts += lines.length;
+      await appendFile(segment.path, lines.join(''), { mode: 0o600 });
+    }
+  };
+
+  return {
+    keep(domain: Domain, receipt: Receipt) {
+      const network = receiptsName(domain);
+      const line = `${JSON.stringify(receiptToJson(receipt))}\n`;
+      const lines = waiting.get(network);
+      if (lines === undefined) waiting.set(network, [line]);
+      else lines.push(line);
+      writing ??= write();
+      return writing;
+    },
+  };
+}
+
+interface OpenFile {
+  /** How far it was read. */
+  offset: number;
+  /** Given out, and not done. */
+  open: number;
+}
+
+export interface FileReceiptReaderOptions extends FileReceiptsOptions {
+  /** Told of lines that are no receipts: they are left out. */
+  readonly onDamaged?: ((path: string, line: string) => void) | undefined;
+}
+
+/** Reads what processes keep in a folder, also while they do; a file whose receipts are all done is removed. */
+export function fileReceiptReader(
+  domain: Domain,
+  { folder, clock = systemClock, onDamaged = () => {} }: FileReceiptReaderOptions,
+): ReceiptReader {
+  const own = join(folder, receiptsName(domain));
+  const files = new Map<string, OpenFile>();
+
+  const sweep = async (name: string, file: OpenFile): Promise<void> => {
+    if (file.open > 0 || file.offset === 0) return;
+    const path = join(own, name);
+    const { size, mtimeMs } = await stat(path);
+    if (size > file.offset || clock.now() - mtimeMs < IDLE_MS) return;
+    await unlink(path);
+    files.delete(name);
+  };
+
+  return {
+    async more(limit) {
+      const fresh: KeptReceipt[] = [];
+      const names = await readdir(own).catch((error) => {
+        if (systemCode(error) === 'ENOENT') return [];
+        throw error;
+      });
+      for (const name of names.filter((one) => one.endsWith('.jsonl')).sort()) {
+        if (fresh.length >= limit) break;
+        let file = files.get(name);
+        if (file === undefined) {
+          file = { offset: 0, open: 0 };
+          files.set(name, file);
+        }
+        const owner = file;
+        for (const line of await linesFrom(join(own, name), file, limit - fresh.length)) {
+          const receipt = parse(line);
+          if (receipt === undefined) {
+            onDamaged(join(own, name), line);
+            continue;
+          }
+          owner.open++;
+          let isDone = false;
+          const done = () => {
+            if (!isDone) owner.open--;
+            isDone = true;
+          };
+          fresh.push({ receipt, done });
+        }
+        if (fresh.length < limit) await sweep(name, file);
+      }
+      return fresh;
+    },
+  };
+}
+
+/** Whole lines that were not read before; a line that is being written is left for the next time. */
+async function linesFrom(path: string, file: OpenFile, limit: number): Promise<string[]> {
+  const lines: string[] = [];
+  const handle = await open(path, 'r');
+  try {
+    const buffer = Buffer.allocUnsafe(READ_BYTES);
+    while (lines.length < limit) {
+      const { bytesRead } = await handle.read(buffer, 0, buffer.length, file.offset);
+      const read = buffer.subarray(0, bytesRead);
+      let at = 0;
+      for (let end = read.indexOf(0x0a, at); end >= 0 && lines.length < limit; end = read.indexOf(0x0a, at)) {
+        lines.push(read.toString('utf8', at, end));
+        at = end + 1;
+      }
+      file.offset += at;
+      if (at === 0 || bytesRead < buffer.length) break;
+    }
+    return lines;
+  } finally {
+    await handle.close();
+  }
+}
+
+function parse(line: string): Receipt | undefined {
+  try {
+    return receiptFromJson(JSON.parse(line));
+  } catch {
+    return undefined;
+  }
+}
