@@ -28,7 +28,7 @@ import { decodeEventLog } from 'viem';
 import type { CallOptions } from './clock.js';
 import { L1Error } from './errors.js';
 import { BATCH_COMMITTED, type L1 } from './l1.js';
-import { logsBetween } from './logs.js';
+import { logsBetween, missingLogs } from './logs.js';
 
 /** What was re-derived and compared, one name for each kind of claim. */
 export type AuditCheck =
@@ -359,12 +359,6 @@ class Audit {
     this.#options.onMismatch?.(mismatch);
   }
 }
-
-/** The contract numbers batches without gaps, so a gap in its logs is the node's. */
-const missingLogs = (lane: number, number: bigint) =>
-  new L1Error('l1.rpc', `the L1 node has no log of the commit of batch ${number} on lane ${lane}: use one that keeps all logs`, {
-    facts: { lane, number: String(number) },
-  });
 
 interface Place {
   readonly lane: number;

@@ -24,6 +24,7 @@ import { BrokenPromiseError, LocalError, RequestError, SendError } from './error
 import { Http, type Log } from './http.js';
 import { L1 } from './l1.js';
 import { memoryOutbox, type Outbox } from './outbox.js';
+import { memoryReceipts, type ReceiptKeeper } from './receipts.js';
 import { checkPlaintext, type EncryptionKeys, inboxTopic, Opener, sealedOverhead, sealMessages } from './seal.js';
 import {
   type Accepted,
@@ -70,6 +71,8 @@ export interface ClientOptions {
   readonly keys?: EncryptionKeys | undefined;
   /** Where signed bundles wait for their receipts. In memory unless given. */
   readonly outbox?: Outbox | undefined;
+  /** Where the receipts that were given are kept, for a watch to hold the sequencer to them. The newest, in memory, unless given. */
+  readonly receipts?: ReceiptKeeper | undefined;
   readonly fetch?: typeof globalThis.fetch | undefined;
   readonly clock?: Clock | undefined;
   /** 0 to 1, for jitter. */
@@ -218,7 +221,8 @@ export class SealpostClient {
 
   /** @internal */
   constructor(options: ClientOptions, l1: L1) {
-    const { url, account, outbox = memoryOutbox(), clock = systemClock, log = () => {}, random = Math.random } = options;
+    const { url, account, outbox = memoryOutbox(), receipts = memoryReceipts() } = options;
+    const { clock = systemClock, log = () => {}, random = Math.random } = options;
     this.l1 = l1;
     this.#options = options;
     this.#clock = clock;
@@ -230,7 +234,7 @@ export class SealpostClient {
     if (account !== undefined) {
       const expirySeconds = options.expirySeconds ?? 3_600;
       const own = { http: this.#http, recoveries: this.#recoveries };
-      this.#sender = new Sender({ ...own, l1, account, outbox, clock, random, log, expirySeconds });
+      this.#sender = new Sender({ ...own, l1, account, outbox, receipts, clock, random, log, expirySeconds });
     }
   }
 

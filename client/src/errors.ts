@@ -95,7 +95,7 @@ export class BrokenPromiseError extends SealpostError {
   }
 }
 
-/** A key, key file, payload or outbox that cannot be used as asked. */
+/** A key, key file, payload, outbox or a watch's progress that cannot be used as asked. */
 export class LocalError extends SealpostError {
   override readonly name = 'LocalError';
 
@@ -112,6 +112,7 @@ export class LocalError extends SealpostError {
       | 'outbox.busy'
       | 'outbox.conflict'
       | 'outbox.damaged'
+      | 'watch.damaged'
       | 'network.malformed'
       | 'network.missing',
     message: string,

@@ -174,7 +174,7 @@ interface Answer {
 }
 
 /** A connection that fails while the body is read is the network's fault, like one that fails before. */
-async function readBytes(answer: Answer, maxBytes: number): Promise<Uint8Array> {
+export async function readBytes(answer: Answer, maxBytes: number): Promise<Uint8Array> {
   const { response } = answer;
   const declared = Number(response.headers.get('content-length') ?? 0);
   if (declared > maxBytes) throw tooMuch(answer, maxBytes);

@@ -31,6 +31,13 @@ export {
   outboxName,
 } from './outbox.js';
 export {
+  type KeptReceipt,
+  type MemoryReceipts,
+  memoryReceipts,
+  type ReceiptKeeper,
+  type ReceiptReader,
+} from './receipts.js';
+export {
   type EncryptionKeys,
   encryptionKeysFrom,
   generateEncryptionKeys,

@@ -14,11 +14,14 @@ export interface RawLog {
 /** Blocks asked for at once; halved when a node refuses that many. */
 const RANGE = 50_000n;
 
-/** The contract's logs of some kinds, in the order of the chain, of the blocks from `from` to `to`, both included. */
+/**
+ * The contract's logs of some kinds, in the order of the chain, of the blocks from `from` to `to`, both included.
+ * @param indexed further topics that they must have, in order: the contract's logs begin with the lane
+ */
 export async function* logsBetween(
   l1: L1,
   kinds: readonly Hex[],
-  { from, to }: { readonly from: bigint; readonly to: bigint },
+  { from, to, indexed = [] }: { readonly from: bigint; readonly to: bigint; readonly indexed?: readonly Hex[] },
   call: CallOptions = {},
 ): AsyncGenerator<RawLog> {
   let range = RANGE;
@@ -26,7 +29,7 @@ export async function* logsBetween(
     const end = start + range - 1n < to ? start + range - 1n : to;
     const filter = {
       address: l1.view.settlement,
-      topics: [kinds],
+      topics: [kinds, ...indexed],
       fromBlock: `0x${start.toString(16)}`,
       toBlock: `0x${end.toString(16)}`,
     };
@@ -42,3 +45,9 @@ export async function* logsBetween(
     start = end + 1n;
   }
 }
+
+/** The contract numbers batches without gaps, so a gap in its logs is the node's. */
+export const missingLogs = (lane: number, number: bigint) =>
+  new L1Error('l1.rpc', `the L1 node has no log of the commit of batch ${number} on lane ${lane}: use one that keeps all logs`, {
+    facts: { lane, number: String(number) },
+  });

@@ -35,6 +35,7 @@ import { RequestError, SendError } from './errors.js';
 import { type Http, isRetryable, type Log, planRetry, problemError } from './http.js';
 import type { L1 } from './l1.js';
 import type { Outbox, OutboxLane, OutboxRecord } from './outbox.js';
+import type { ReceiptKeeper } from './receipts.js';
 import type { Recoveries } from './verify.js';
 
 /** The part of a viem account that signs bundles; a wallet's works as well as a local key's. */
@@ -119,6 +120,7 @@ export interface SenderOptions {
   readonly l1: L1;
   readonly account: BundleSigner;
   readonly outbox: Outbox;
+  readonly receipts: ReceiptKeeper;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Log;
@@ -388,6 +390,8 @@ export class LaneTurn {
   async #accept(one: Outgoing, given: Receipt): Promise<Accepted> {
     const { l1, recoveries } = this.#options;
     let receipt = given;
+    // Before it is judged: one that does not hold may be evidence.
+    await this.#keep(given);
     if (lowerHex(given.bundleHash) === one.bundleHash) {
       if (given.lane !== this.#lane) throw badReceipt('lane', `expected a receipt for lane ${this.#lane}, got ${given.lane}`);
       const terms = await l1.receiptTerms(this.#lane, { includeBy: given.includeBy }, this.#call());
@@ -395,6 +399,7 @@ export class LaneTurn {
     } else {
       // §6: the log has this bundle under another signature of ours. Its proof says so, or the receipt is not ours.
       receipt = await this.#receiptOfTwin(one);
+      await this.#keep(receipt);
     }
     const { head } = this.#outbox;
     if (head?.receipt !== undefined && head.next === one.record.nonce && head.receipt.term === receipt.term) {
@@ -409,6 +414,16 @@ export class LaneTurn {
     });
     const { nonce, count } = one.record;
     return { lane: this.#lane, nonce, count, bundleHash: receipt.bundleHash, receipt };
+  }
+
+  /** A receipt that cannot be kept is as good as one that can: the bundle is accepted. */
+  async #keep(receipt: Receipt): Promise<void> {
+    const { receipts, l1, log } = this.#options;
+    try {
+      await receipts.keep(l1.view, receipt);
+    } catch (error) {
+      log('receipt.not_kept', { lane: receipt.lane, sequence: String(receipt.sequence), message: (error as Error).message });
+    }
   }
 
   async #receiptOfTwin(one: Outgoing): Promise<Receipt> {

@@ -365,7 +365,17 @@ interface RawReceipt {
   readonly effectiveGasPrice: Hex;
 }
 
-async function read(l1: L1, functionName: string, args: readonly unknown[], tag: string, call: CallOptions): Promise<unknown> {
+/**
+ * Asks the contract at a block.
+ * @throws l1.foreign_contract if what answers is no Settlement
+ */
+export async function read(
+  l1: L1,
+  functionName: string,
+  args: readonly unknown[],
+  tag: string,
+  call: CallOptions,
+): Promise<unknown> {
   const data = encodeFunctionData({ abi: settlementAbi, functionName, args } as never);
   const result = (await l1.request('eth_call', [{ to: l1.view.settlement, data }, tag], call)) as Hex;
   try {
@@ -376,7 +386,8 @@ async function read(l1: L1, functionName: string, args: readonly unknown[], tag:
   }
 }
 
-const build = (functionName: string, args: readonly unknown[], value = 0n): SettlementCall => ({
+/** A call of the contract, to be sent. */
+export const build = (functionName: string, args: readonly unknown[], value = 0n): SettlementCall => ({
   functionName,
   data: encodeFunctionData({ abi: settlementAbi, functionName, args } as never),
   value,

@@ -6,6 +6,7 @@ import * as audit from '../src/audit.js';
 import * as browser from '../src/index.js';
 import * as node from '../src/node.js';
 import * as settlement from '../src/settlement.js';
+import * as watch from '../src/watch.js';
 
 it('the public list changes only on purpose', () => {
   expect({
@@ -13,6 +14,7 @@ it('the public list changes only on purpose', () => {
     '@sealpost/client/audit': Object.keys(audit).sort(),
     '@sealpost/client/node': Object.keys(node).sort(),
     '@sealpost/client/settlement': Object.keys(settlement).sort(),
+    '@sealpost/client/watch': Object.keys(watch).sort(),
   }).toMatchSnapshot();
 });
 

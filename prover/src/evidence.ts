@@ -8,6 +8,8 @@ import {
   MAX_MESSAGES,
   readBundle,
   verifyBundleSignature,
+  viewBundleHash,
+  viewStructHash,
   viewTree,
 } from './bundle.js';
 import { fromHex, type Hex, lowerHex, toHex } from './bytes.js';
@@ -128,6 +130,16 @@ export function judgeFields(
     leaf: entryHash(isVoid, previous, identity, hash),
     fault: faultOf(bundle, lane, domain, recover),
   };
+}
+
+/**
+ * An entry's leaf alone, 32 bytes.
+ * @throws bundle.malformed, bundle.too_large
+ */
+export function entryLeaf(entry: BatchEntry, hash: Sha256 = sha256): Uint8Array {
+  const view = readBundle(entry.bundle);
+  const structHash = viewStructHash(view, viewTree(view, hash).root);
+  return entryHash(entry.void, entry.previous, viewBundleHash(view, structHash, hash), hash);
 }
 
 function faultOf(bundle: BundleFields, lane: number, domain: Domain, recover: Recover): string | undefined {

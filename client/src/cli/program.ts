@@ -193,6 +193,30 @@ export function createProgram(act: Act): Command {
     )
     .action(act(async () => (await import('./audit.js')).audit));
 
+  withIdentity(program.command('watch'))
+    .description('hold the sequencers to their promises: check batch files, receipts and commits, demand what is missing, report')
+    .addOption(new Option('--lane <lane>', 'only this lane').argParser(whole))
+    .option('--mirror <folder>', 'keep every batch file there, and read it from there first')
+    .option('--server <url>', 'also have batch files from there (repeatable)', collect)
+    .option('--receipts <folder>', "also receipts that another user's client kept (repeatable)", collect)
+    .option('--once', 'end when all that is settled is checked and reported')
+    .option('--again', 'begin at the first batch, whatever an earlier watch has checked')
+    .addOption(
+      new Option('--patience <seconds>', 'how long a file or a commit may be missing before it is demanded (600)').argParser(
+        seconds,
+      ),
+    )
+    .addOption(new Option('--max-demand-fee <ether>', 'what a demand may cost at most (0.1)').argParser(ether))
+    .option('--from-block <number>', "the block of the contract's deployment, to look for logs from")
+    .addHelpText(
+      'after',
+      examples(
+        ['sealpost watch', 'sealpost watch --as alice --mirror /srv/sealpost/mirror', 'sealpost watch --once --json'],
+        'With --as, evidence is given to the contract: a tenth of what the operator loses goes to that account. It also pays\nfor demands, whose fee comes back if nobody answers. Without --as, what is found is only told.\nExit code 3: something is false.',
+      ),
+    )
+    .action(act(async () => (await import('./watch.js')).watch));
+
   const lane = () => new Option('--lane <lane>', 'which lane (not needed where there is one)').argParser(whole);
   const yes = () => new Option('-y, --yes', 'do not ask before it is sent');
   const operator = program.command('operator').description('run a lane: register with a bond, leave, take over');

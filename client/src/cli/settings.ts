@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, isAbsolute, join, resolve } from 'node:path';
 import type { LocalAccount } from 'viem';
-import type { Hex, Log, Outbox, SealpostClient, SecretIdentity } from '../index.js';
+import type { Hex, L1, Log, Outbox, ReceiptKeeper, SealpostClient, SecretIdentity } from '../index.js';
 import {
   type KeyFileInfo,
   type Network,
@@ -141,13 +141,19 @@ export async function connect(context: Context, settings: Settings, identity?: S
   const url = need(settings.url, 'sequencer', '--url', 'SEALPOST_URL');
   const l1Url = need(settings.l1Url, 'L1 node', '--l1', 'SEALPOST_L1_URL');
   const settlement = need(settings.settlement, 'Settlement contract', '--settlement', 'SEALPOST_SETTLEMENT');
-  const [{ createClient }, { fileOutbox }, { http }] = await Promise.all([
+  const [{ createClient }, { fileOutbox, fileReceipts }, { http }] = await Promise.all([
     import('../index.js'),
     import('../node.js'),
     import('viem'),
   ]);
-  const outbox: Outbox = {
-    open: async (key, call) => fileOutbox({ folder: await outboxFolder(context, settings, client) }).open(key, call),
+  const folder = (name: string) => stateFolder(context, settings, client.l1, name);
+  const outbox: Outbox = { open: async (key, call) => fileOutbox({ folder: await folder('outbox') }).open(key, call) };
+  let keeper: ReceiptKeeper | undefined;
+  const receipts: ReceiptKeeper = {
+    keep: async (domain, receipt) => {
+      keeper ??= fileReceipts({ folder: await folder('receipts') });
+      return keeper.keep(domain, receipt);
+    },
   };
   const client = await createClient(
     {
@@ -157,6 +163,7 @@ export async function connect(context: Context, settings: Settings, identity?: S
       chainId: settings.chainId,
       log: sayRetries(context),
       outbox,
+      receipts,
       ...(identity === undefined ? {} : { account: identity.account, keys: identity.keys }),
     },
     { signal: context.signal, timeoutMs: timeoutMs(context.flags, 15) },
@@ -195,15 +202,16 @@ function sayRetries({ output }: Context): Log {
 const LOCAL_CHAIN = 31_337n;
 
 /**
- * Signed bundles are state, not configuration; beside a local network they go when it is reset. Other local networks look all
- * alike (chain id, often the contract's address, too): what tells one from the next is their first block.
+ * Signed bundles, receipts and what a watch has checked are state, not configuration; beside a local network they go when it is
+ * reset. Other local networks look all alike (chain id, often the contract's address, too): what tells one from the next is their
+ * first block.
  */
-async function outboxFolder({ env, signal }: Context, settings: Settings, client: SealpostClient): Promise<string> {
-  if (settings.settlement?.origin === 'network.json') return join(settings.data.value, 'outbox');
+export async function stateFolder({ env, signal }: Context, settings: Settings, l1: L1, name: string): Promise<string> {
+  if (settings.settlement?.origin === 'network.json') return join(settings.data.value, name);
   const base = env.XDG_STATE_HOME;
-  const folder = join(base && isAbsolute(base) ? base : join(env.HOME || homedir(), '.local', 'state'), 'sealpost', 'outbox');
-  if (client.chainId !== LOCAL_CHAIN) return folder;
-  const genesis = await client.l1.block(0n, { signal });
+  const folder = join(base && isAbsolute(base) ? base : join(env.HOME || homedir(), '.local', 'state'), 'sealpost', name);
+  if (l1.view.chainId !== LOCAL_CHAIN) return folder;
+  const genesis = await l1.block(0n, { signal });
   return genesis === undefined ? folder : join(folder, `local-${genesis.hash.slice(2, 18)}`);
 }
 
@@ -214,7 +222,7 @@ export async function explainReset(context: Context, settings: Settings, client:
   const { outboxName } = await import('../index.js');
   const { chainId, settlement, address: sender } = client;
   const own = join(
-    await outboxFolder(context, settings, client),
+    await stateFolder(context, settings, client.l1, 'outbox'),
     outboxName({ chainId, settlement, sender, lane: facts?.lane ?? 0 }),
   );
   throw new CliError(

@@ -1,0 +1,452 @@
+import { clientAbi } from '@sealpost/contracts';
+import {
+  type AccountClaim,
+  type BatchEntry,
+  type BatchHeader,
+  buildTree,
+  claimAfter,
+  dataHash,
+  decodeBatchFile,
+  type Evidence,
+  entryLeaf,
+  equivocation,
+  falseClaim,
+  falseEntry,
+  fieldsOf,
+  type Hex,
+  judgeEntry,
+  judgeFields,
+  type MerkleTree,
+  NO_CLAIM,
+  type Opening,
+  openEntry,
+  ProtocolError,
+  type Recover,
+  readBundle,
+  receiptLeaf,
+  replacement,
+  type Sha256,
+  signedReceipt,
+  toHex,
+  viewTree,
+} from '@sealpost/prover';
+import { decodeEventLog } from 'viem';
+import type { CallOptions, Clock } from './clock.js';
+import { L1Error } from './errors.js';
+import { BATCH_COMMITTED, type L1, word } from './l1.js';
+import { logsBetween, missingLogs } from './logs.js';
+import type { KeptReceipt } from './receipts.js';
+
+/** Where batch files come from: a sequencer, a mirror, a folder. What it gives is held against the L1. */
+export interface BatchSource {
+  readonly name: string;
+  /** Undefined if it has none such. What it throws is taken for the same. */
+  get(header: BatchHeader, call: CallOptions): Promise<Uint8Array | undefined>;
+}
+
+/** What of a lane's log was checked, so that a later watch need not begin at the beginning. */
+export interface LaneProgress {
+  readonly lane: number;
+  /** The last L1 block whose logs were followed. */
+  readonly block: bigint;
+  /** The last batch. */
+  readonly number: bigint;
+  readonly hash: Hex | undefined;
+  readonly nextSequence: bigint;
+  /** firstSequence of batch 1, 2, 3 … */
+  readonly firsts: readonly bigint[];
+  readonly accounts: ReadonlyMap<Hex, AccountClaim>;
+}
+
+/** A committed batch whose file nobody gave. */
+export interface MissingBatch {
+  readonly header: BatchHeader;
+  /** By the clock. */
+  readonly sinceMs: number;
+  readonly reason: string;
+}
+
+/** What a lane's watch needs, and whom it tells. */
+export interface LaneWatchDeps {
+  readonly l1: L1;
+  readonly sources: readonly BatchSource[];
+  readonly hash: Sha256;
+  readonly recover: Recover;
+  readonly clock: Clock;
+  /** A committed batch whose file is not to be had is passed over after so long. */
+  readonly patienceMs: number;
+  readonly onBatch: (header: BatchHeader, file: Uint8Array, source: string) => Promise<void>;
+  readonly onMissing: (missing: MissingBatch) => void;
+  readonly onEvidence: (evidence: Evidence, reason: string) => void;
+}
+
+/** A batch, decoded. */
+interface LoadedBatch {
+  readonly header: BatchHeader;
+  readonly entries: readonly BatchEntry[];
+  readonly tree: MerkleTree;
+}
+
+/** Files that are kept decoded: of those that show what is false. */
+const MAX_LOADED = 4;
+/** Files that are missing and asked for again at each turn. */
+const MAX_ASKED = 8;
+/** Entries that are judged before others have a turn. */
+const ENTRIES_A_TURN = 64;
+
+/**
+ * One lane, followed by its settled commits: every batch file is held against its header, every entry against the claims of
+ * those before it, and every receipt that is known against the leaf at its place (PROTOCOL.md §6, §7).
+ *
+ * A batch whose file is withheld is passed over after a while. What names an entry in it cannot be judged until the file is
+ * there: then the lane goes back to where it was before.
+ */
+export class LaneWatch {
+  /** Batches whose files are not to be had, by number. */
+  readonly missing = new Map<bigint, MissingBatch>();
+  readonly #deps: LaneWatchDeps;
+  #progress: Mutable<LaneProgress>;
+  /** As of before the oldest batch that was passed over. */
+  #before: LaneProgress | undefined;
+  /** Receipts whose place is not settled, by sequence. */
+  readonly #receipts = new Map<bigint, KeptReceipt[]>();
+  /** Receipts for places that were settled before they were known. */
+  #late: KeptReceipt[] = [];
+  readonly #loaded = new Map<bigint, LoadedBatch>();
+  #waiting: MissingBatch | undefined;
+  #asked = 0;
+
+  constructor(
+    readonly lane: number,
+    deps: LaneWatchDeps,
+    from: { readonly block: bigint } | LaneProgress,
+  ) {
+    this.#deps = deps;
+    const empty = { lane, number: 0n, hash: undefined, nextSequence: 0n, firsts: [], accounts: new Map() };
+    this.#progress = mutable({ ...empty, ...from });
+  }
+
+  /** What can be gone on from: nothing behind a batch that was passed over. */
+  get progress(): LaneProgress {
+    return this.#before ?? this.#progress;
+  }
+
+  get number(): bigint {
+    return this.#progress.number;
+  }
+
+  /** Receipts that are not settled. */
+  get openReceipts(): number {
+    return this.#receipts.size + this.#late.length;
+  }
+
+  /** The same lane from its beginning, with the receipts that are open. */
+  restarted(block: bigint): LaneWatch {
+    const lane = new LaneWatch(this.lane, this.#deps, { block });
+    for (const kept of [...this.receipts(), ...this.#late]) lane.add(kept);
+    return lane;
+  }
+
+  /** Whether the contract still has what was followed: a deep reorg may have taken it. */
+  async isStill(call: CallOptions): Promise<boolean> {
+    const { number, hash } = this.#progress;
+    return hash === undefined || (await this.#deps.l1.slot(this.lane, number, call)).committed === hash;
+  }
+
+  /** Follows the commits up to a block. Returns early if a file is missing that may still come. */
+  async follow(to: bigint, call: CallOptions): Promise<void> {
+    const { l1 } = this.#deps;
+    await this.#goBack(call);
+    const from = this.#progress.block + 1n;
+    for await (const log of logsBetween(l1, [BATCH_COMMITTED], { from, to, indexed: [word(this.lane)] }, call)) {
+      const { args } = decodeEventLog({ abi: clientAbi, eventName: 'BatchCommitted', data: log.data, topics: log.topics });
+      if (args.number <= this.#progress.number) continue;
+      if (args.number !== this.#progress.number + 1n) throw missingLogs(this.lane, this.#progress.number + 1n);
+      if (!(await this.#take(args.header, args.batchHash, call))) return;
+      // The block's other logs are still to come.
+      this.#progress.block = BigInt(log.blockNumber) - 1n;
+      call.signal?.throwIfAborted();
+    }
+    this.#progress.block = to > this.#progress.block ? to : this.#progress.block;
+  }
+
+  /** Takes a receipt that binds its signer. The same promise twice is one; two that differ are an offence. */
+  add(kept: KeptReceipt): void {
+    const { receipt } = kept;
+    if (receipt.sequence < this.#progress.nextSequence) {
+      this.#late.push(kept);
+      return;
+    }
+    const there = this.#receipts.get(receipt.sequence) ?? [];
+    this.#receipts.set(receipt.sequence, there);
+    const leaf = receiptLeaf(receipt, this.#deps.hash);
+    for (const [at, other] of there.entries()) {
+      if (other.receipt.term !== receipt.term) continue;
+      if (receiptLeaf(other.receipt, this.#deps.hash) !== leaf) {
+        const evidence = equivocation(other.receipt, receipt, this.#deps.hash);
+        if (evidence !== undefined) this.#deps.onEvidence(evidence, 'two receipts of its term promise this place to two entries');
+        continue;
+      }
+      // The stricter of the two promises is enough.
+      const [keep, drop] = other.receipt.includeBy <= receipt.includeBy ? [other, kept] : [kept, other];
+      there[at] = keep;
+      drop.done();
+      return;
+    }
+    there.push(kept);
+  }
+
+  /** Receipts whose place is not settled, in no order. */
+  *receipts(): Iterable<KeptReceipt> {
+    for (const kept of this.#receipts.values()) yield* kept;
+  }
+
+  /** Nothing comes of a receipt any more. */
+  close(kept: KeptReceipt): void {
+    const { sequence } = kept.receipt;
+    const left = (this.#receipts.get(sequence) ?? []).filter((one) => one !== kept);
+    if (left.length > 0) this.#receipts.set(sequence, left);
+    else this.#receipts.delete(sequence);
+    kept.done();
+  }
+
+  /** Holds receipts that came late against the batches that have their places. */
+  async settleLate(call: CallOptions): Promise<void> {
+    const late = this.#late;
+    this.#late = [];
+    const batches = new Map<bigint, KeptReceipt[]>();
+    for (const kept of late) {
+      const number = this.#numberOf(kept.receipt.sequence);
+      batches.set(number, [...(batches.get(number) ?? []), kept]);
+    }
+    for (const [number, receipts] of batches) {
+      const batch = await this.#load(number, call);
+      if (batch === undefined) this.#late.push(...receipts);
+      else for (const kept of receipts) this.#settle(kept, batch.header, batch.tree);
+    }
+  }
+
+  /** An entry of a batch whose file is missing, as an answer to a demand opened it. */
+  takeOpening(opening: Opening): void {
+    const { header, index } = opening;
+    if (!this.missing.has(header.number)) return;
+    const { l1, hash, recover, onEvidence } = this.#deps;
+    const sequence = header.firstSequence + BigInt(index);
+    const judged = judgeFields(opening, this.lane, l1.view, { hash, recover });
+    // Of the account nothing is known: what the entry says of it is believed, and only what contradicts itself is found.
+    const { nonce } = judged.bundle;
+    const account =
+      opening.previous === 0n ? NO_CLAIM : { previous: opening.previous, next: opening.void === 0 ? nonce : nonce + 1n };
+    const found = falseClaim(judged, sequence, account);
+    if (found !== undefined && found.other === undefined) onEvidence(falseEntry(opening, []), found.reason);
+    for (const kept of this.#receipts.get(sequence) ?? []) {
+      if (kept.receipt.term !== header.term || receiptLeaf(kept.receipt, hash) === toHex(judged.leaf)) continue;
+      const promised = signedReceipt(kept.receipt, hash);
+      const { lane, term } = header;
+      const entryHash = toHex(judged.leaf);
+      onEvidence(
+        { offence: 'replacement', lane, term, sequence, promised, header, entryHash, path: opening.path },
+        'another entry was promised this place',
+      );
+    }
+  }
+
+  /** False if the file is missing and may still come. */
+  async #take(header: BatchHeader, hash: Hex, call: CallOptions): Promise<boolean> {
+    const { clock, patienceMs, onBatch, onMissing } = this.#deps;
+    const found = await this.#fetch(header, call);
+    if ('bytes' in found) {
+      this.#waiting = undefined;
+      await onBatch(header, found.bytes, found.source);
+      await this.#check(header, found.entries, call);
+    } else {
+      const known =
+        this.missing.get(header.number) ?? (this.#waiting?.header.number === header.number ? this.#waiting : undefined);
+      const missing = known ?? { header, sinceMs: clock.now(), reason: found.reason };
+      if (known === undefined) onMissing(missing);
+      if (clock.now() - missing.sinceMs < patienceMs) {
+        this.#waiting = missing;
+        return false;
+      }
+      this.#waiting = undefined;
+      this.#before ??= { ...this.#progress, firsts: [...this.#progress.firsts], accounts: new Map(this.#progress.accounts) };
+      this.missing.set(header.number, missing);
+    }
+    const progress = this.#progress;
+    progress.number = header.number;
+    progress.hash = hash;
+    progress.firsts.push(header.firstSequence);
+    progress.nextSequence = header.firstSequence + BigInt(header.count);
+    return true;
+  }
+
+  /** A file that was missing is there: all that came after its batch is judged anew. */
+  async #goBack(call: CallOptions): Promise<void> {
+    const all = [...this.missing.values()];
+    const asked = Array.from({ length: Math.min(all.length, MAX_ASKED) }, () => all[this.#asked++ % all.length] as MissingBatch);
+    for (const { header } of asked) {
+      if (!('bytes' in (await this.#fetch(header, call)))) continue;
+      this.missing.delete(header.number);
+      if (this.#before !== undefined) this.#progress = mutable(this.#before);
+      this.#before = undefined;
+      return;
+    }
+  }
+
+  /** §5 and §6: every entry, then every receipt for a place in the batch. */
+  async #check(header: BatchHeader, entries: readonly BatchEntry[], call: CallOptions): Promise<void> {
+    const { l1, hash, recover, onEvidence } = this.#deps;
+    const { accounts } = this.#progress;
+    const leaves: Uint8Array[] = [];
+    const lies: { index: number; reason: string; other: bigint | undefined }[] = [];
+    for (const [index, entry] of entries.entries()) {
+      if (index % ENTRIES_A_TURN === 0) await this.#deps.clock.sleep(0, call.signal);
+      const sequence = header.firstSequence + BigInt(index);
+      const judged = judgeEntry(entry, header.lane, l1.view, { hash, recover });
+      leaves.push(judged.leaf);
+      const account = accounts.get(judged.bundle.sender) ?? NO_CLAIM;
+      const found = falseClaim(judged, sequence, account);
+      // What names an entry that is withheld says nothing yet.
+      const isOpen = judged.previous > account.previous && this.#isMissing(judged.previous - 1n);
+      if (found !== undefined && (found.other === undefined || !isOpen)) lies.push({ index, ...found });
+      if (judged.void === 0) accounts.set(judged.bundle.sender, claimAfter(judged, sequence, account));
+    }
+    const tree = buildTree(leaves, hash);
+    const batch = { header, entries, tree };
+    for (const { index, reason, other } of lies) {
+      const others = other === undefined ? [] : [await this.#open(other, batch, call)];
+      onEvidence(falseEntry(this.#opening(batch, index), others), reason);
+    }
+    for (let index = 0; index < header.count; index++) {
+      for (const kept of this.#receipts.get(header.firstSequence + BigInt(index)) ?? []) this.#settle(kept, header, tree);
+    }
+  }
+
+  /** A receipt whose place is settled by a batch of its term; one of another term is judged by how its term ended. */
+  #settle(kept: KeptReceipt, header: BatchHeader, tree: MerkleTree): void {
+    const { receipt } = kept;
+    const evidence = replacement(receipt, header, tree, this.#deps.hash);
+    if (evidence !== undefined) this.#deps.onEvidence(evidence, 'another entry was promised this place');
+    if (receipt.term === header.term) this.close(kept);
+  }
+
+  #isMissing(sequence: bigint): boolean {
+    for (const { header } of this.missing.values()) {
+      if (sequence >= header.firstSequence && sequence < header.firstSequence + BigInt(header.count)) return true;
+    }
+    return false;
+  }
+
+  #opening({ header, entries, tree }: LoadedBatch, index: number): Opening {
+    const { void: isVoid, previous, bundle } = entries[index] as BatchEntry;
+    const view = readBundle(bundle);
+    const fields = fieldsOf(view, toHex(viewTree(view, this.#deps.hash).root));
+    return openEntry({ void: isVoid, previous, bundle: fields }, header, tree, index);
+  }
+
+  async #open(sequence: bigint, current: LoadedBatch, call: CallOptions): Promise<Opening> {
+    const isHere = sequence >= current.header.firstSequence;
+    const batch = isHere ? current : await this.#load(this.#numberOf(sequence), call);
+    if (batch === undefined) throw new L1Error('l1.rpc', `the batch file with entry ${sequence} is not to be had any more`);
+    return this.#opening(batch, Number(sequence - batch.header.firstSequence));
+  }
+
+  /** The batch that has a sequence that was followed. */
+  #numberOf(sequence: bigint): bigint {
+    const { firsts } = this.#progress;
+    let low = 0;
+    let high = firsts.length;
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if ((firsts[middle] as bigint) <= sequence) low = middle;
+      else high = middle;
+    }
+    return BigInt(low + 1);
+  }
+
+  /** A batch that was followed, from its log and its file; undefined if the file is not to be had now. */
+  async #load(number: bigint, call: CallOptions): Promise<LoadedBatch | undefined> {
+    const known = this.#loaded.get(number);
+    if (known !== undefined) return known;
+    const { l1, hash } = this.#deps;
+    const to = this.#progress.block + 1n;
+    let header: BatchHeader | undefined;
+    for await (const log of logsBetween(
+      l1,
+      [BATCH_COMMITTED],
+      { from: 0n, to, indexed: [word(this.lane), word(number)] },
+      call,
+    )) {
+      header = decodeEventLog({ abi: clientAbi, eventName: 'BatchCommitted', data: log.data, topics: log.topics }).args.header;
+    }
+    if (header === undefined) throw missingLogs(this.lane, number);
+    const found = await this.#fetch(header, call);
+    if (!('bytes' in found)) return undefined;
+    const leaves = found.entries.map((entry) => entryLeaf(entry, hash));
+    const batch = { header, entries: found.entries, tree: buildTree(leaves, hash) };
+    this.#loaded.set(number, batch);
+    if (this.#loaded.size > MAX_LOADED) this.#loaded.delete(this.#loaded.keys().next().value as bigint);
+    return batch;
+  }
+
+  /** The file, from the first source whose bytes are what the header says; else why there is none. */
+  async #fetch(
+    header: BatchHeader,
+    call: CallOptions,
+  ): Promise<{ bytes: Uint8Array; source: string; entries: readonly BatchEntry[] } | { reason: string }> {
+    const reasons: string[] = [];
+    for (const source of this.#deps.sources) {
+      let bytes: Uint8Array | undefined;
+      try {
+        bytes = await source.get(header, call);
+      } catch (error) {
+        call.signal?.throwIfAborted();
+        reasons.push(`${source.name}: ${(error as Error).message}`);
+        continue;
+      }
+      if (bytes === undefined) {
+        reasons.push(`${source.name} has none`);
+        continue;
+      }
+      try {
+        return { bytes, source: source.name, entries: openFile(bytes, header, this.#deps.hash) };
+      } catch (error) {
+        if (!(error instanceof ProtocolError)) throw error;
+        reasons.push(`${source.name}: ${error.message}`);
+      }
+    }
+    return { reason: reasons.join('; ') || 'nobody was asked' };
+  }
+}
+
+/**
+ * The entries of a batch file that is the one its header commits to, each with a bundle that can be in the log.
+ * @throws batch.malformed, bundle.malformed, bundle.too_large
+ */
+function openFile(bytes: Uint8Array, header: BatchHeader, hash: Sha256): readonly BatchEntry[] {
+  const malformed = (detail: string) => new ProtocolError('batch.malformed', detail);
+  if (dataHash([bytes], hash) !== header.dataHash) throw malformed("the bytes are not the ones of the header's dataHash");
+  const file = decodeBatchFile(bytes);
+  const isPlace = file.lane === header.lane && file.number === header.number && file.firstSequence === header.firstSequence;
+  if (!isPlace || file.entries.length !== header.count) throw malformed('the file is of another batch');
+  const { root } = buildTree(
+    file.entries.map((entry) => entryLeaf(entry, hash)),
+    hash,
+  );
+  if (toHex(root) !== header.bundlesRoot) throw malformed("the entries do not make the header's bundlesRoot");
+  return file.entries;
+}
+
+type Mutable<T> = {
+  -readonly [K in keyof T]: T[K] extends ReadonlyMap<infer A, infer B>
+    ? Map<A, B>
+    : T[K] extends readonly (infer E)[]
+      ? E[]
+      : T[K];
+};
+
+const mutable = (progress: LaneProgress): Mutable<LaneProgress> => ({
+  ...progress,
+  firsts: [...progress.firsts],
+  accounts: new Map(progress.accounts),
+});
