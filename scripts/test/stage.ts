@@ -138,7 +138,8 @@ export async function startLoad(
 /** Nothing lost, nothing doubled, everything provable. */
 export const SOUND = { lost: 0, unprovable: 0, doubled: 0, complaints: [] };
 
-const SEALPOST = fileURLToPath(new URL('../../client/bin/sealpost.js', import.meta.url));
+/** The command line's program. */
+export const SEALPOST = fileURLToPath(new URL('../../client/bin/sealpost.js', import.meta.url));
 
 /** Runs the command line against a network's folder, with a home of its own. */
 export async function sealpost(
