@@ -28,7 +28,7 @@ import { decodeEventLog } from 'viem';
 import type { CallOptions } from './clock.js';
 import { L1Error } from './errors.js';
 import { BATCH_COMMITTED, type L1 } from './l1.js';
-import { logsBetween, missingLogs } from './logs.js';
+import { logsOf, missingLogs } from './logs.js';
 
 /** What was re-derived and compared, one name for each kind of claim. */
 export type AuditCheck =
@@ -116,6 +116,8 @@ export interface AuditOptions extends CallOptions {
 }
 
 const MAX_KEPT_MISMATCHES = 1_000;
+/** Blocks whose commits are asked for at once. */
+const MAX_LOG_BLOCKS = 50_000n;
 
 interface Committed {
   readonly header: BatchHeader;
@@ -198,13 +200,18 @@ class Audit {
   /** Every commit of the audited lanes up to their heads, in the order of the L1. */
   async *#commits(toBlock: bigint): AsyncGenerator<Committed> {
     const { l1, signal, fromBlock = 0n } = this.#options;
-    for await (const log of logsBetween(l1, [BATCH_COMMITTED], { from: fromBlock, to: toBlock }, { signal })) {
-      const { data, topics } = log;
-      const { args } = decodeEventLog({ abi: clientAbi, eventName: 'BatchCommitted', data, topics });
+    const topics = [BATCH_COMMITTED];
+    for await (const { data, topics: of, blockNumber } of logsOf(l1, topics, {
+      fromBlock,
+      toBlock,
+      maxBlocks: MAX_LOG_BLOCKS,
+      signal,
+    })) {
+      const { args } = decodeEventLog({ abi: clientAbi, eventName: 'BatchCommitted', data, topics: of });
       const state = this.#lanes.get(args.lane);
       // What was committed after the heads were read is for the next audit.
       if (state === undefined || args.number > state.head.number) continue;
-      yield { header: args.header, hash: args.batchHash, blockNumber: BigInt(log.blockNumber) };
+      yield { header: args.header, hash: args.batchHash, blockNumber };
     }
   }
 

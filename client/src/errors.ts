@@ -64,8 +64,9 @@ export class L1Error extends SealpostError {
 }
 
 /**
- * A message was not sent, or it is not known yet whether it was. `facts.pending` is true if the signed bundle stays in the
- * outbox: it is submitted again, unchanged, before anything else of this account on its lane.
+ * A message was not sent, or it is not known yet whether it was. `facts.pending` is true (here, and in a `RequestError`) if the
+ * signed bundle stays in the outbox: it is submitted again, unchanged, before anything else of this account on its lane. Where
+ * the sequencer does not take it, `forcePending` of `@sealpost/client/settlement` sends it through the L1.
  */
 export class SendError extends SealpostError {
   override readonly name = 'SendError';

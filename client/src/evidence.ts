@@ -1,5 +1,5 @@
 import { settlementAbi } from '@sealpost/contracts';
-import { type BatchHeader, type Evidence, type Hex, lowerHex, type Opening, type SignedReceipt } from '@sealpost/prover';
+import { type Evidence, type Hex, lowerHex, type Opening } from '@sealpost/prover';
 import { decodeFunctionData } from 'viem';
 import type { CallOptions } from './clock.js';
 import type { L1 } from './l1.js';
@@ -20,18 +20,6 @@ export interface TermState {
   readonly slashed: boolean;
 }
 
-/** What the contract keeps of a demand. */
-export interface DemandState {
-  readonly demander: Hex;
-  /** The last block of the answer; 0 if nobody demanded the position. */
-  readonly deadline: bigint;
-  readonly answered: boolean;
-  /** Whether the penalty was taken for the position. */
-  readonly charged: boolean;
-  /** Wei, for whoever answers; 0 once it is settled. */
-  readonly fee: bigint;
-}
-
 /** The contract's own words for the offences that `Evidence` proves, and for a demand that nobody answered. */
 export type Offence = Evidence['offence'] | 'unanswered demand';
 
@@ -47,22 +35,6 @@ export async function readTerm(l1: L1, lane: number, term: number, call: CallOpt
   return { operator: lowerHex(operator), firstSequence, endBlock, endSequence, unanswered, slashed };
 }
 
-/** The demand for a position of a term. */
-export async function readDemand(
-  l1: L1,
-  { lane, term, sequence }: { lane: number; term: number; sequence: bigint },
-  call: CallOptions = {},
-): Promise<DemandState> {
-  const [demander, deadline, answered, charged, fee] = (await read(
-    l1,
-    'demandOf',
-    [lane, term, sequence],
-    'latest',
-    call,
-  )) as readonly [Hex, bigint, boolean, boolean, bigint];
-  return { demander: lowerHex(demander), deadline, answered, charged, fee };
-}
-
 /** Whether an account's receipts bind the operator of a term, now. */
 export const isReceiptSigner = async (
   l1: L1,
@@ -71,10 +43,6 @@ export const isReceiptSigner = async (
   signer: Hex,
   call: CallOptions = {},
 ): Promise<boolean> => (await read(l1, 'isReceiptSigner', [lane, term, signer], 'latest', call)) as boolean;
-
-/** What a demand pays at least to whoever answers it, in wei, in the newest block. */
-export const readAnswerFee = async (l1: L1, call: CallOptions = {}): Promise<bigint> =>
-  (await read(l1, 'answerFee', [], 'latest', call)) as bigint;
 
 /** Shows the contract an offence. */
 export function proveOffence(evidence: Evidence): SettlementCall {
@@ -95,17 +63,6 @@ export function proveOffence(evidence: Evidence): SettlementCall {
       return build('proveBroken', [evidence.sequence, evidence.promised]);
   }
 }
-
-/** Demands that a committed entry be opened; `fee` wei are for whoever does. */
-export const demandCommitted = (header: BatchHeader, index: number, fee: bigint): SettlementCall =>
-  build('demandCommitted', [header, index], fee);
-
-/** Demands an entry of a receipt that is due and not committed. */
-export const demandPromised = (sequence: bigint, promised: SignedReceipt, fee: bigint): SettlementCall =>
-  build('demandPromised', [sequence, promised], fee);
-
-/** Answers a demand, and earns its fee. */
-export const answerDemand = (opening: Opening): SettlementCall => build('answer', [opening]);
 
 /** Charges a demand that nobody answered in time. */
 export const proveUnanswered = (lane: number, term: number, sequence: bigint): SettlementCall =>

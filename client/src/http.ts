@@ -96,7 +96,8 @@ export class Http {
           if (deadline.signal.aborted) throw error;
           const waitMs = planRetry(error, attempt, random);
           if (waitMs === undefined) throw error;
-          log('http.retry', { method, path, attempt, waitMs, code: (error as RequestError).code });
+          const { code, message } = error as RequestError;
+          log('http.retry', { method, path, attempt, waitMs, code, detail: message });
           // Waiting longer than the caller does is telling the caller nothing until the deadline: better the reason, now.
           if (waitMs >= deadline.left()) throw error;
           await clock.sleep(waitMs, deadline.signal);

@@ -3,46 +3,52 @@ import type { CallOptions } from './clock.js';
 import { L1Error } from './errors.js';
 import type { L1 } from './l1.js';
 
-/** One log of the contract, as the node gives it. */
-export interface RawLog {
+/** A log of the contract's. */
+export interface L1Log {
   readonly data: Hex;
   readonly topics: [Hex, ...Hex[]];
-  readonly blockNumber: Hex;
+  readonly blockNumber: bigint;
   readonly transactionHash: Hex;
 }
 
-/** Blocks asked for at once; halved when a node refuses that many. */
-const RANGE = 50_000n;
+/** Where to look for logs: from one block to another, both included. */
+export interface LogRange extends CallOptions {
+  readonly fromBlock: bigint;
+  readonly toBlock: bigint;
+  /** Blocks asked for at once: all, unless given. Halved as often as a node refuses that many. */
+  readonly maxBlocks?: bigint;
+}
 
 /**
- * The contract's logs of some kinds, in the order of the chain, of the blocks from `from` to `to`, both included.
- * @param indexed further topics that they must have, in order: the contract's logs begin with the lane
+ * The contract's logs with these topics (null: any; several: one of them), in the order of the L1.
+ * @throws L1Error
  */
-export async function* logsBetween(
+export async function* logsOf(
   l1: L1,
-  kinds: readonly Hex[],
-  { from, to, indexed = [] }: { readonly from: bigint; readonly to: bigint; readonly indexed?: readonly Hex[] },
-  call: CallOptions = {},
-): AsyncGenerator<RawLog> {
-  let range = RANGE;
-  for (let start = from; start <= to; ) {
-    const end = start + range - 1n < to ? start + range - 1n : to;
+  topics: readonly (Hex | readonly Hex[] | null)[],
+  { fromBlock, toBlock, maxBlocks = toBlock + 1n, ...call }: LogRange,
+): AsyncGenerator<L1Log> {
+  let range = maxBlocks;
+  for (let from = fromBlock; from <= toBlock; ) {
+    const to = from + range - 1n < toBlock ? from + range - 1n : toBlock;
     const filter = {
       address: l1.view.settlement,
-      topics: [kinds, ...indexed],
-      fromBlock: `0x${start.toString(16)}`,
-      toBlock: `0x${end.toString(16)}`,
+      topics,
+      fromBlock: `0x${from.toString(16)}`,
+      toBlock: `0x${to.toString(16)}`,
     };
-    let logs: RawLog[];
+    let logs: (Omit<L1Log, 'blockNumber'> & { readonly blockNumber: Hex })[];
     try {
-      logs = (await l1.request('eth_getLogs', [filter], call)) as RawLog[];
+      logs = (await l1.request('eth_getLogs', [filter], call)) as typeof logs;
     } catch (error) {
       if (!(error instanceof L1Error) || error.code !== 'l1.rpc' || range === 1n) throw error;
       range = range / 2n > 1n ? range / 2n : 1n;
       continue;
     }
-    yield* logs;
-    start = end + 1n;
+    for (const { data, topics: of, blockNumber, transactionHash } of logs) {
+      yield { data, topics: of, blockNumber: BigInt(blockNumber), transactionHash };
+    }
+    from = to + 1n;
   }
 }
 

@@ -1,5 +1,6 @@
 import {
   type Bundle,
+  type BundleHead,
   bundleDigest,
   bundleHash,
   bundleStructHash,
@@ -130,13 +131,13 @@ export interface SenderOptions {
 }
 
 /** A bundle with its signature, and the root over its messages: to hash each of them is a fifth of what sending them costs. */
-interface Signed {
+export interface Signed {
   readonly bundle: Bundle;
   readonly messagesRoot: Hex;
 }
 
 /** A signed bundle on its way, with what is needed to recognise and to sign it again. */
-interface Outgoing extends Signed {
+export interface Outgoing extends Signed {
   readonly record: OutboxRecord;
   readonly bundleHash: Hex;
   readonly renewals: number;
@@ -298,27 +299,10 @@ export class LaneTurn {
   }
 
   async #sign(messages: readonly Message[], nonce: bigint): Promise<Signed> {
-    const { account, clock, l1, expirySeconds } = this.#options;
-    const { chainId, settlement } = l1.view;
-    const head = {
-      lane: this.#lane,
-      sender: this.#sender,
-      nonce,
-      expiry: BigInt(Math.floor(clock.now() / 1_000) + expirySeconds),
-      postage: 0n,
-    };
-    const fields = { ...head, count: messages.length, messagesRoot: toHex(messagesTree(messages).root) };
-    const domain = { name: 'Sealpost', version: '1', chainId, verifyingContract: settlement };
-    const signature = await account.signTypedData({ domain, types: BUNDLE_TYPES, primaryType: 'Bundle', message: fields });
-    this.#signal.throwIfAborted();
-    // A wallet may sign for another account or in another form; better here than as an answer of the sequencer.
-    try {
-      const signer = recoverSigner(bundleDigest(l1.view, fields), fromHex(signature), this.#options.recoveries.recover);
-      if (signer !== this.#sender) throw new Error(`signed by ${signer}`);
-    } catch (cause) {
-      throw new SendError('send.bad_signer', `the account's signature is not one of ${this.#sender}`, { cause });
-    }
-    return { bundle: { ...head, messages, signature }, messagesRoot: fields.messagesRoot };
+    const { clock, expirySeconds } = this.#options;
+    const expiry = BigInt(Math.floor(clock.now() / 1_000) + expirySeconds);
+    const head = { lane: this.#lane, sender: this.#sender, nonce, expiry, postage: 0n };
+    return signBundle(this.#options, head, messages, this.#signal);
   }
 
   /** Submits until each has its receipt. The outbox has them all already. */
@@ -561,8 +545,32 @@ export class LaneTurn {
   }
 }
 
+/**
+ * Signs a bundle of the account's. The signature is checked here, because a wallet may sign for another account or in another form.
+ * @throws SendError send.bad_signer
+ */
+export async function signBundle(
+  { account, l1, recoveries }: Pick<SenderOptions, 'account' | 'l1' | 'recoveries'>,
+  head: BundleHead,
+  messages: readonly Message[],
+  signal: AbortSignal,
+): Promise<Signed> {
+  const { chainId, settlement } = l1.view;
+  const fields = { ...head, count: messages.length, messagesRoot: toHex(messagesTree(messages).root) };
+  const domain = { name: 'Sealpost', version: '1', chainId, verifyingContract: settlement };
+  const signature = await account.signTypedData({ domain, types: BUNDLE_TYPES, primaryType: 'Bundle', message: fields });
+  signal.throwIfAborted();
+  try {
+    const signer = recoverSigner(bundleDigest(l1.view, fields), fromHex(signature), recoveries.recover);
+    if (signer !== head.sender) throw new Error(`signed by ${signer}`);
+  } catch (cause) {
+    throw new SendError('send.bad_signer', `the account's signature is not one of ${head.sender}`, { cause });
+  }
+  return { bundle: { ...head, messages, signature }, messagesRoot: fields.messagesRoot };
+}
+
 /** A record out of the outbox is decoded and hashed; one just made is not. */
-function outgoing(record: OutboxRecord, made?: Signed): Outgoing {
+export function outgoing(record: OutboxRecord, made?: Signed): Outgoing {
   const { bundle, messagesRoot } = made ?? decodeSigned(record.bundle);
   const structHash = bundleStructHash({ ...headOf(bundle), count: bundle.messages.length, messagesRoot });
   const hash = bundleHash(bundle.sender, structHash, fromHex(bundle.signature));
@@ -576,7 +584,10 @@ function decodeSigned(bytes: Uint8Array): Signed {
 }
 
 /** The same messages at the same nonces: whatever the expiry and the signature, the log then has what we wanted to send. */
-const isTwin = (fields: { nonce: bigint; count: number; messagesRoot: Hex }, one: Outgoing): boolean =>
+export const isTwin = (
+  fields: { nonce: bigint; count: number; messagesRoot: Hex },
+  one: Pick<Outgoing, 'record' | 'messagesRoot'>,
+): boolean =>
   fields.nonce === one.record.nonce && fields.count === one.record.count && lowerHex(fields.messagesRoot) === one.messagesRoot;
 
 function takeBody(queue: readonly Outgoing[], maxBundles: number): Outgoing[] {

@@ -1,11 +1,14 @@
 import { type Parameters, settlementAbi } from '@sealpost/contracts';
 import {
+  type BatchHeader,
   domainSeparator,
   type Facts,
   type Hex,
   lowerHex,
+  type Opening,
   registrationDigest,
   type SettlementView,
+  type SignedReceipt,
   toHex,
   ZERO_ADDRESS,
 } from '@sealpost/prover';
@@ -23,6 +26,9 @@ import {
 import { abortable, type CallOptions, type Clock, withDeadline } from './clock.js';
 import { type ErrorDetails, L1Error, RequestError, SealpostError } from './errors.js';
 import { L1, type L1Options } from './l1.js';
+
+export * from './forced.js';
+export * from './openings.js';
 
 /** What of the contract's parameters is needed to say what an operator or a sender may do, and when. */
 export type SettlementParameters = Pick<Parameters, (typeof PARAMETERS)[number]>;
@@ -83,6 +89,33 @@ export interface PostageState {
   readonly owed: bigint;
 }
 
+/** What forced inclusion costs (PROTOCOL.md §8), in wei. */
+export interface ForcedFee {
+  readonly block: bigint;
+  /** For whoever consumes the entry. */
+  readonly consumer: bigint;
+  readonly burned: bigint;
+  /** To be sent: more than both together, for both may grow until the block. What is too much becomes a payout. */
+  readonly value: bigint;
+}
+
+/** A demand for an entry (PROTOCOL.md §7). */
+export interface DemandState {
+  readonly lane: number;
+  readonly term: number;
+  readonly sequence: bigint;
+  readonly block: bigint;
+  /** The zero address where nothing was demanded. */
+  readonly demander: Hex;
+  /** The last block of the answer. */
+  readonly deadline: bigint;
+  readonly answered: boolean;
+  /** Whether the penalty was taken for the position. */
+  readonly charged: boolean;
+  /** Wei for whoever answers; 0 once it is settled. */
+  readonly fee: bigint;
+}
+
 /** A call of the contract, to be tried by `check` and sent by `send`. */
 export interface SettlementCall {
   readonly functionName: string;
@@ -120,9 +153,12 @@ export type TakeoverPlan =
 
 const PARAMETERS = [
   'maxIncludeDelay',
+  'answerDelay',
   'evidenceWindow',
   'exitDelay',
   'takeoverDelay',
+  'forcedDelay',
+  'minForcedLife',
   'withdrawDelay',
   'minBond',
   'penalty',
@@ -132,6 +168,9 @@ const REWARD_DIVISOR = 10n;
 /** Some blocks of the main network. */
 const SEND_TIMEOUT_MS = 180_000;
 const POLL_MS = 250;
+/** Inbox.CONSUMER_GAS and Evidence.ANSWER_GAS: paid for at the base fee, which some nodes take for 0 in what is only called. */
+const CONSUMER_GAS = 60_000n;
+const ANSWER_GAS = 200_000n;
 /** What a call needs may grow between its estimate and its block. */
 const GAS_MARGIN_PERCENT = 20n;
 
@@ -214,6 +253,38 @@ export class Settlement {
   /** What the contract owes an account, in wei. */
   async owed(account: Hex, call: CallOptions = {}): Promise<bigint> {
     return (await this.#at(call)).get<bigint>('owed', account);
+  }
+
+  /** Forced entries of a lane that commits have consumed so far. */
+  async inboxCount(lane: number, call: CallOptions = {}): Promise<bigint> {
+    const [, , , inboxCount = 0n] = await (await this.#at(call)).get<readonly bigint[]>('head', lane);
+    return inboxCount;
+  }
+
+  /** What it costs now to force a bundle into a lane's inbox. */
+  async forcedFee(lane: number, call: CallOptions = {}): Promise<ForcedFee> {
+    const { block, get } = await this.#at(call);
+    const [[named, burned], baseFee] = await Promise.all([
+      get<readonly [bigint, bigint]>('forcedFee', lane),
+      this.#baseFee(call),
+    ]);
+    const consumer = max(named, CONSUMER_GAS * baseFee);
+    // Six blocks of a rising base fee, and a queue that grows by sixteen.
+    return { block, consumer, burned, value: 2n * consumer + burned + burned / 4n };
+  }
+
+  /** What a demand pays whoever answers: twice the least, for the base fee may rise until the block. */
+  async answerFee(call: CallOptions = {}): Promise<bigint> {
+    const [named, baseFee] = await Promise.all([(await this.#at(call)).get<bigint>('answerFee'), this.#baseFee(call)]);
+    return 2n * max(named, ANSWER_GAS * baseFee);
+  }
+
+  /** Whether an entry of a term was demanded, and what became of it. */
+  async demand(lane: number, term: number, sequence: bigint, call: CallOptions = {}): Promise<DemandState> {
+    const { block, get } = await this.#at(call);
+    const kept = await get<readonly [Hex, bigint, boolean, boolean, bigint]>('demandOf', lane, term, sequence);
+    const [demander, deadline, answered, charged, fee] = kept;
+    return { lane, term, sequence, block, demander: lowerHex(demander), deadline, answered, charged, fee };
   }
 
   /**
@@ -327,6 +398,11 @@ export class Settlement {
     }
   }
 
+  async #baseFee(call: CallOptions): Promise<bigint> {
+    const block = (await this.l1.request('eth_getBlockByNumber', ['latest', false], call)) as { baseFeePerGas?: Hex } | null;
+    return BigInt(block?.baseFeePerGas ?? 0);
+  }
+
   /** Reads at one block: what is said together was true together. */
   async #at(call: CallOptions) {
     const block = await this.l1.block('latest', call);
@@ -411,6 +487,9 @@ export const register = (
   { poster, signer, bond = 0n }: { poster: Hex; signer?: { address: Hex; registration: Hex } | undefined; bond?: bigint },
 ): SettlementCall => build('register', [lane, poster, signer?.address ?? ZERO_ADDRESS, signer?.registration ?? '0x'], bond);
 
+/** Adds to the bond of an operator; anybody may. */
+export const addBond = (lane: number, operator: Hex, wei: bigint): SettlementCall => build('addBond', [lane, operator], wei);
+
 /** Begins to leave: no receipts from its block on. */
 export const requestExit = (lane: number): SettlementCall => build('requestExit', [lane]);
 
@@ -429,6 +508,23 @@ export const requestWithdrawal = (lane: number, wei: bigint): SettlementCall => 
 
 /** Makes what was asked for a payout of the caller. */
 export const withdrawPostage = (lane: number): SettlementCall => build('withdrawPostage', [lane]);
+
+/** Pays the operator of an entry's term what its sender owes with it, out of the sender's deposit; anybody may call it. */
+export const redeem = (entry: Opening): SettlementCall => build('redeem', [entry]);
+
+/** Puts a framed bundle at the end of its lane's inbox (PROTOCOL.md §8), for `ForcedFee.value`; anybody may. */
+export const forceInclude = (framed: Uint8Array, wei: bigint): SettlementCall => build('forceInclude', [toHex(framed)], wei);
+
+/** Demands a committed entry, for a fee to whoever answers. */
+export const demandCommitted = (header: BatchHeader, index: number, wei: bigint): SettlementCall =>
+  build('demandCommitted', [header, index], wei);
+
+/** Demands an entry that was promised in the running term, is due and not committed, for a fee to whoever answers. */
+export const demandPromised = (sequence: bigint, promised: SignedReceipt, wei: bigint): SettlementCall =>
+  build('demandPromised', [sequence, promised], wei);
+
+/** Answers a demand, and earns its fee; anybody may. */
+export const answer = (entry: Opening): SettlementCall => build('answer', [entry]);
 
 /** Sends an account what it is owed; anybody may call it. */
 export const payOut = (account: Hex): SettlementCall => build('payOut', [account]);
@@ -564,6 +660,77 @@ function sentence(refusal: Refusal, { minBond, exitDelay }: SettlementParameters
         `${lowerHex(refusal.args[0])} took no money: it is a contract that refuses it, and what it is owed stays`,
         'sealpost postage status',
       ];
+    case 'MalformedBundle':
+      return [
+        `these bytes are no framed bundle of one of the contract's lanes: at byte ${refusal.args[0]} something else was expected`,
+        'sealpost send --force --help',
+      ];
+    case 'BundleTooLong': {
+      const [max, got] = refusal.args;
+      return [`a forced bundle has at most ${count(max)} bytes, framed, this one has ${count(got)}`, 'sealpost send --resume'];
+    }
+    case 'BadSignature':
+      return [`the bundle is not signed by its sender, ${lowerHex(refusal.args[0])}`, 'sealpost keys show'];
+    case 'ExpiresTooSoon': {
+      const [min, got] = refusal.args;
+      return [
+        `the bundle expires at ${got} (unix seconds), and one that is forced must live until ${min} at least`,
+        'sealpost send --force --resume   (signs it again with a longer life)',
+      ];
+    }
+    case 'FeeTooSmall': {
+      const [consumer, burned, got] = refusal.args;
+      return [
+        `forcing costs ${ether(consumer + burned)} by now, ${ether(got)} were sent`,
+        'the same command again (it reads the price anew)',
+      ];
+    }
+    case 'NotReceiptSigner': {
+      const [lane, term, got] = refusal.args;
+      return [`${lowerHex(got)} is no account whose receipts bind the operator of term ${term} of lane ${lane}`, status(lane)];
+    }
+    case 'NotInReceipt':
+      return [
+        `the receipt does not hold this entry at sequence ${refusal.args[0]}, or begins below its term`,
+        'sealpost demand --help',
+      ];
+    case 'NotInBatch': {
+      const [batch, index] = refusal.args;
+      return [`batch ${batch} is not committed, or entry ${index} of it is another one`, 'sealpost audit'];
+    }
+    case 'Withheld': {
+      const [lane, term, sequence] = refusal.args;
+      return [
+        `entry ${sequence} of lane ${lane}, term ${term}, was demanded and not opened in time: nobody can cite it any more`,
+        status(lane),
+      ];
+    }
+    case 'AlreadyDemanded':
+      return [`entry ${refusal.args[0]} is demanded already, or was`, `sealpost answer --sequence ${refusal.args[0]}`];
+    case 'NotDemanded':
+      return [
+        `no demand for entry ${refusal.args[0]} is open: none was made, it was answered, or its time is over`,
+        `sealpost demand --sequence ${refusal.args[0]}`,
+      ];
+    case 'AnswerFeeTooSmall': {
+      const [min, got] = refusal.args;
+      return [
+        `a demand pays whoever answers ${ether(min)} at least by now, ${ether(got)} were sent`,
+        'the same command again (it reads the price anew)',
+      ];
+    }
+    case 'NotDue': {
+      const [sequence, includeBy] = refusal.args;
+      return [
+        `entry ${sequence} was promised by block ${count(includeBy)}: it can be demanded by the receipt if that block has passed, its term runs and it is not committed`,
+        `sealpost demand --sequence ${sequence} --receipt <file>   (after block ${count(includeBy)})`,
+      ];
+    }
+    case 'NothingToRedeem':
+      return [
+        'nothing is to be had for this entry: it is void, expired or out of the inbox, all it owes is redeemed, or the deposit is empty',
+        'sealpost postage status',
+      ];
     case 'UnknownLane': {
       const [laneCount, got] = refusal.args;
       return [`there is no lane ${got}: the contract has lanes 0 to ${laneCount - 1}`, 'sealpost operator status'];
@@ -619,6 +786,7 @@ function insufficientFunds(account: Hex, balance: bigint, value: bigint, gas?: b
 export const ether = (wei: bigint): string => `${formatEther(wei)} ETH`;
 
 const min = (a: bigint, b: bigint) => (a < b ? a : b);
+const max = (a: bigint, b: bigint) => (a > b ? a : b);
 
 const count = (value: bigint): string => value.toLocaleString('en-US');
 

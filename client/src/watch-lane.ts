@@ -34,7 +34,8 @@ import { decodeEventLog } from 'viem';
 import type { CallOptions, Clock } from './clock.js';
 import { L1Error } from './errors.js';
 import { BATCH_COMMITTED, type L1, word } from './l1.js';
-import { logsBetween, missingLogs } from './logs.js';
+import { logsOf, missingLogs } from './logs.js';
+import { committedBatch } from './openings.js';
 import type { KeptReceipt } from './receipts.js';
 
 /** Where batch files come from: a sequencer, a mirror, a folder. What it gives is held against the L1. */
@@ -157,14 +158,14 @@ export class LaneWatch {
   async follow(to: bigint, call: CallOptions): Promise<void> {
     const { l1 } = this.#deps;
     await this.#goBack(call);
-    const from = this.#progress.block + 1n;
-    for await (const log of logsBetween(l1, [BATCH_COMMITTED], { from, to, indexed: [word(this.lane)] }, call)) {
+    const range = { fromBlock: this.#progress.block + 1n, toBlock: to };
+    for await (const log of logsOf(l1, [BATCH_COMMITTED, word(this.lane)], { ...range, ...call })) {
       const { args } = decodeEventLog({ abi: clientAbi, eventName: 'BatchCommitted', data: log.data, topics: log.topics });
       if (args.number <= this.#progress.number) continue;
       if (args.number !== this.#progress.number + 1n) throw missingLogs(this.lane, this.#progress.number + 1n);
       if (!(await this.#take(args.header, args.batchHash, call))) return;
       // The block's other logs are still to come.
-      this.#progress.block = BigInt(log.blockNumber) - 1n;
+      this.#progress.block = log.blockNumber - 1n;
       call.signal?.throwIfAborted();
     }
     this.#progress.block = to > this.#progress.block ? to : this.#progress.block;
@@ -369,17 +370,7 @@ export class LaneWatch {
     const known = this.#loaded.get(number);
     if (known !== undefined) return known;
     const { l1, hash } = this.#deps;
-    const to = this.#progress.block + 1n;
-    let header: BatchHeader | undefined;
-    for await (const log of logsBetween(
-      l1,
-      [BATCH_COMMITTED],
-      { from: 0n, to, indexed: [word(this.lane), word(number)] },
-      call,
-    )) {
-      header = decodeEventLog({ abi: clientAbi, eventName: 'BatchCommitted', data: log.data, topics: log.topics }).args.header;
-    }
-    if (header === undefined) throw missingLogs(this.lane, number);
+    const { header } = await committedBatch(l1, this.lane, number, call);
     const found = await this.#fetch(header, call);
     if (!('bytes' in found)) return undefined;
     const leaves = found.entries.map((entry) => entryLeaf(entry, hash));

@@ -19,24 +19,19 @@ import {
 import { decodeEventLog, type LocalAccount } from 'viem';
 import { type CallOptions, type Clock, systemClock, withDeadline } from './clock.js';
 import { L1Error, RequestError, SealpostError } from './errors.js';
+import { isReceiptSigner, type Offence, openingIn, proveOffence, proveUnanswered, readTerm, type TermState } from './evidence.js';
+import { Http, readBytes } from './http.js';
+import { word } from './l1.js';
+import { logsOf } from './logs.js';
+import type { KeptReceipt, ReceiptReader } from './receipts.js';
 import {
   demandCommitted,
   demandPromised,
-  isReceiptSigner,
-  type Offence,
-  openingIn,
-  proveOffence,
-  proveUnanswered,
-  readAnswerFee,
-  readDemand,
-  readTerm,
-  type TermState,
-} from './evidence.js';
-import { Http, readBytes } from './http.js';
-import { word } from './l1.js';
-import { logsBetween } from './logs.js';
-import type { KeptReceipt, ReceiptReader } from './receipts.js';
-import { type Sent, type Settlement, type SettlementCall, SettlementError } from './settlement.js';
+  type Sent,
+  type Settlement,
+  type SettlementCall,
+  SettlementError,
+} from './settlement.js';
 import { Recoveries } from './verify.js';
 import { type BatchSource, type LaneProgress, LaneWatch, type MissingBatch } from './watch-lane.js';
 
@@ -391,10 +386,9 @@ export class Watch {
     const { lane, term: number, sequence } = place;
     const open = [...this.#demands.values()].filter((one) => one.lane === lane && one.term === number);
     if (open.length + term.unanswered >= DEMANDS_A_TERM) return;
-    const before = await readDemand(settlement.l1, place, call);
+    const before = await settlement.demand(lane, number, sequence, call);
     if (before.deadline !== 0n) return;
-    // The base fee may be an eighth higher in the block that takes it.
-    const fee = ((await readAnswerFee(settlement.l1, call)) * 5n) / 4n + 1n;
+    const fee = await settlement.answerFee(call);
     if (fee > maxDemandFee) {
       this.#tell({ type: 'waiting', reason: `a demand costs ${fee} wei now, more than is allowed` });
       return;
@@ -406,7 +400,7 @@ export class Watch {
     }
     if (sent === undefined) return;
     this.#demands.set(keyOf(place), { lane, term: number, sequence });
-    const { deadline } = await readDemand(settlement.l1, place, call);
+    const { deadline } = await settlement.demand(lane, number, sequence, call);
     this.#tell({ type: 'demanded', deadline, fee, sent, ...placeOf(place) });
   }
 
@@ -415,8 +409,9 @@ export class Watch {
     const { settlement, reporter } = this.#options;
     const own = reporter === undefined ? undefined : lowerHex(reporter.address);
     for (const lane of this.#lanes) {
-      const range = { from: this.#followed + 1n, to: settled, indexed: [word(lane.lane)] };
-      for await (const log of logsBetween(settlement.l1, [ENTRY_DEMANDED, ENTRY_OPENED], range, call)) {
+      const range = { fromBlock: this.#followed + 1n, toBlock: settled };
+      const topics = [[ENTRY_DEMANDED, ENTRY_OPENED], word(lane.lane)];
+      for await (const log of logsOf(settlement.l1, topics, { ...range, ...call })) {
         const event = decodeEventLog({ abi: settlementAbi, data: log.data, topics: log.topics });
         if (event.eventName === 'EntryDemanded') {
           const { demander, ...place } = event.args;
@@ -435,9 +430,9 @@ export class Watch {
 
   /** Answered demands are over; those that nobody answered in time are charged. */
   async #settleDemands(latest: bigint, terms: Terms, call: CallOptions): Promise<void> {
-    const { l1 } = this.#options.settlement;
     for (const [key, place] of this.#demands) {
-      const { deadline, answered, charged, fee } = await readDemand(l1, place, call);
+      const { lane, term, sequence } = place;
+      const { deadline, answered, charged, fee } = await this.#options.settlement.demand(lane, term, sequence, call);
       if (answered) {
         this.#tell({ type: 'answered', ...place });
         this.#demands.delete(key);

@@ -27,32 +27,49 @@ export class CliError extends Error {
 
 export const usageError = (message: string, next: string) => new CliError(2, 'usage', message, next);
 
+/** What timed out says what it waited for last. */
+function messageOf({ message, cause }: Error, code: string): string {
+  if (code !== 'timeout' || !(cause instanceof Error) || cause.name === 'AbortError') return message;
+  return `${message}: ${cause.message}`;
+}
+
 /** What any error becomes for the person who ran the command. */
 export function toCliError(error: unknown, command: string): CliError {
   if (error instanceof CliError) return error;
-  const { name, code = 'failed', message, facts } = error as { name?: string; code?: string; message?: string; facts?: Facts };
+  const { name, code = 'failed', facts } = error as { name?: string; code?: string; facts?: Facts };
+  const message = messageOf(error as Error, String(code));
   const [exitCode, usual] = advice(String(code), facts ?? {}, command);
   // Some errors know best themselves.
   const { next = usual } = error as { next?: string };
-  return new CliError(exitCode, name === 'Error' && code === 'failed' ? 'failed' : String(code), message ?? String(error), next, {
+  return new CliError(exitCode, name === 'Error' && code === 'failed' ? 'failed' : String(code), message, next, {
     cause: error,
   });
 }
 
+/** The sequencer could not be asked, or does not take what is right: no fault of who asked. */
+const NOT_TAKEN: ReadonlySet<string> = new Set([
+  'network.unreachable',
+  'network.bad_answer',
+  'timeout',
+  'busy',
+  'unavailable',
+  'rate_limited',
+  'internal',
+]);
+
 type Facts = Readonly<Record<string, unknown>>;
 
 function advice(code: string, facts: Facts, command: string): [ExitCode, string] {
-  if (facts.pending === true && (code === 'timeout' || code.startsWith('network.'))) {
-    return [4, 'sealpost send --resume   (the signed message is kept, and goes first)'];
+  if (NOT_TAKEN.has(code)) {
+    if (facts.pending === true) {
+      return [4, 'sealpost send --resume   (the signed message is kept, and goes first; with --force it goes through the L1)'];
+    }
+    return [
+      4,
+      command === 'send' ? 'sealpost doctor   (past the sequencer, through the L1: sealpost send --force …)' : 'sealpost doctor',
+    ];
   }
   switch (code) {
-    case 'network.unreachable':
-    case 'network.bad_answer':
-    case 'timeout':
-    case 'busy':
-    case 'unavailable':
-    case 'rate_limited':
-    case 'internal':
     case 'l1.unreachable':
     case 'l1.timeout':
     case 'l1.rpc':
@@ -70,6 +87,7 @@ function advice(code: string, facts: Facts, command: string): [ExitCode, string]
     case 'not_found':
       return [1, 'sealpost status   (is it the right network?)'];
     case 'settlement.unconfirmed':
+    case 'forced.waiting':
       return [4, 'sealpost doctor'];
     case 'proof.not_sealed':
       return [4, 'the same command again, in a moment'];

@@ -17,6 +17,12 @@ function whole(text: string): number {
   return Number(text);
 }
 
+/** A number of 64 bits. */
+function bigWhole(text: string): bigint {
+  if (!/^\d{1,20}$/.test(text)) throw new InvalidArgumentError('Expected a whole number.');
+  return BigInt(text);
+}
+
 const WEI_DIGITS = 18;
 
 /** Ether, as a person writes it, in wei. */
@@ -92,6 +98,8 @@ export function createProgram(act: Act): Command {
     .addHelpText('after', examples(['sealpost keys show', 'sealpost keys show alice --json']))
     .action(act(async () => (await import('./keys.js')).keysShow));
 
+  const lane = () => new Option('--lane <lane>', 'which lane (not needed where there is one)').argParser(whole);
+  const yes = () => new Option('-y, --yes', 'do not ask before it is sent');
   const withIdentity = (command: Command): Command =>
     command
       .option('--as <name>', 'whose keys: a name, or a key file')
@@ -113,6 +121,9 @@ export function createProgram(act: Act): Command {
     .option('--file <file>', 'send each line as a message; - reads lines from stdin')
     .option('--again', 'send a file again that was sent before')
     .option('--resume', 'only send what an earlier run has signed and left behind')
+    .option('--force', 'through the L1, past a sequencer that does not take it: costs a transaction and a fee')
+    .addOption(new Option('--nonce <nonce>', 'with --force, where nobody else tells the next one').argParser(bigWhole))
+    .addOption(yes())
     .addOption(rung())
     .addHelpText(
       'after',
@@ -122,8 +133,10 @@ export function createProgram(act: Act): Command {
           'sealpost send --to alice --wait committed "hello"',
           'sealpost send --to 0x6fc2…cf1c --file lines.txt',
           'git log -1 | sealpost send --to alice -',
+          'sealpost send --force --to alice "hello"',
+          'sealpost send --force --resume --yes',
         ],
-        'A file that was interrupted goes on where it stopped; no line is sent twice.\nPrints the name of the message: 0xsender/lane/nonce.',
+        '--force shows what it costs and asks. Run again after a crash or a timeout it goes on, and pays nothing twice.\nA file that was interrupted goes on where it stopped; no line is sent twice.\nPrints the name of the message: 0xsender/lane/nonce.',
       ),
     )
     .action(act(async () => (await import('./send.js')).send));
@@ -217,8 +230,6 @@ export function createProgram(act: Act): Command {
     )
     .action(act(async () => (await import('./watch.js')).watch));
 
-  const lane = () => new Option('--lane <lane>', 'which lane (not needed where there is one)').argParser(whole);
-  const yes = () => new Option('-y, --yes', 'do not ask before it is sent');
   const operator = program.command('operator').description('run a lane: register with a bond, leave, take over');
   operator
     .command('status')

@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline';
 import { formatMessageId } from '@sealpost/prover';
 import type { Hex, Outbound, Rung, SealpostClient } from '../index.js';
 import { CliError, usageError } from './exit.js';
+import { sendForced } from './force.js';
 import { number, plural } from './output.js';
 import type { Action, Context } from './run.js';
 import { chooseKey, connect, explainReset, findRecipient, openKey, readSettings, timeoutMs } from './settings.js';
@@ -16,8 +17,14 @@ export const send: Action = async (context, [text], options) => {
   const settings = await readSettings(context);
   const as = typeof options.as === 'string' ? options.as : undefined;
   const call = { signal, timeoutMs: timeoutMs(flags) };
+  const force = options.force === true;
+  if (force && options.file !== undefined) {
+    throw usageError('--force sends one message: each takes a transaction of its own', 'sealpost send --force --help');
+  }
   if (options.resume === true) {
-    const client = await connect(context, settings, await openKey(context, await chooseKey(context, settings, as), options));
+    const identity = await openKey(context, await chooseKey(context, settings, as), options);
+    const client = await connect(context, settings, identity);
+    if (force) return sendForced(context, settings, { client, identity, message: undefined }, options);
     const bundles = await client.resume(call).catch((error) => explainReset(context, settings, client, error));
     const messages = bundles.reduce((sum, { count }) => sum + count, 0);
     output.print(
@@ -43,6 +50,11 @@ export const send: Action = async (context, [text], options) => {
   }
   const message: Outbound = text === '-' ? { to: publicKey, payload: await readStdin() } : { to: publicKey, text: String(text) };
   const client = await connect(context, settings, identity);
+  if (force) {
+    return sendForced(context, settings, { client, identity, message }, options).catch((error) =>
+      explainReset(context, settings, client, error),
+    );
+  }
   const sent = await client.send(message, call).catch((error) => explainReset(context, settings, client, error));
   output.say(`Accepted: entry ${sent.sequence} of lane ${sent.lane}, promised by L1 block ${sent.receipt.includeBy}`);
   const proven =

@@ -14,6 +14,7 @@ import {
 } from '../node.js';
 import type { Settlement } from '../settlement.js';
 import { CliError, usageError } from './exit.js';
+import { singleLine } from './output.js';
 import { readPassphrase } from './passphrase.js';
 import type { Context, GlobalFlags } from './run.js';
 
@@ -141,18 +142,13 @@ export async function connect(context: Context, settings: Settings, identity?: S
   const url = need(settings.url, 'sequencer', '--url', 'SEALPOST_URL');
   const l1Url = need(settings.l1Url, 'L1 node', '--l1', 'SEALPOST_L1_URL');
   const settlement = need(settings.settlement, 'Settlement contract', '--settlement', 'SEALPOST_SETTLEMENT');
-  const [{ createClient }, { fileOutbox, fileReceipts }, { http }] = await Promise.all([
-    import('../index.js'),
-    import('../node.js'),
-    import('viem'),
-  ]);
-  const folder = (name: string) => stateFolder(context, settings, client.l1, name);
-  const outbox: Outbox = { open: async (key, call) => fileOutbox({ folder: await folder('outbox') }).open(key, call) };
-  let keeper: ReceiptKeeper | undefined;
+  const [{ createClient }, { http }] = await Promise.all([import('../index.js'), import('viem')]);
+  const outbox: Outbox = { open: async (key, call) => (await openOutbox(context, settings, client)).open(key, call) };
+  let keeper: Promise<ReceiptKeeper> | undefined;
   const receipts: ReceiptKeeper = {
     keep: async (domain, receipt) => {
-      keeper ??= fileReceipts({ folder: await folder('receipts') });
-      return keeper.keep(domain, receipt);
+      keeper ??= openReceipts(context, settings, client);
+      return (await keeper).keep(domain, receipt);
     },
   };
   const client = await createClient(
@@ -190,12 +186,18 @@ function sayRetries({ output }: Context): Log {
   let said = false;
   return (event, facts) => {
     if (event !== 'http.retry' && event !== 'topic.reconnect') return;
-    const busy = facts.code === 'busy' || facts.code === 'rate_limited';
-    const why = busy ? 'the sequencer is busy' : 'the sequencer does not answer';
+    const why = whyAgain(facts);
     if (!said) output.say(`${why}, trying again (Ctrl-C stops)`);
     else output.progress(`${why}, attempt ${Number(facts.attempt) + 2} …`);
     said = true;
   };
+}
+
+function whyAgain({ code, detail }: Readonly<Record<string, unknown>>): string {
+  if (code === 'busy' || code === 'rate_limited') return 'the sequencer is busy';
+  // Which may last: the operator leaves, the lane has none, the L1 stands still. The sequencer's own words say so.
+  if (code === 'unavailable') return `the sequencer is not available: ${singleLine(String(detail))}`;
+  return 'the sequencer does not answer';
 }
 
 /** The chain id of every local network. */
@@ -213,6 +215,18 @@ export async function stateFolder({ env, signal }: Context, settings: Settings, 
   if (l1.view.chainId !== LOCAL_CHAIN) return folder;
   const genesis = await l1.block(0n, { signal });
   return genesis === undefined ? folder : join(folder, `local-${genesis.hash.slice(2, 18)}`);
+}
+
+/** Where a client's signed bundles wait. */
+export async function openOutbox(context: Context, settings: Settings, client: SealpostClient): Promise<Outbox> {
+  const { fileOutbox } = await import('../node.js');
+  return fileOutbox({ folder: await stateFolder(context, settings, client.l1, 'outbox') });
+}
+
+/** Receipts of this user on this network, for a watch to hold the sequencer to them. */
+async function openReceipts(context: Context, settings: Settings, client: SealpostClient): Promise<ReceiptKeeper> {
+  const { fileReceipts } = await import('../node.js');
+  return fileReceipts({ folder: await stateFolder(context, settings, client.l1, 'receipts') });
 }
 
 /** What a nonce behind ours means where networks come and go. Anything else is thrown as it is. */
