@@ -425,6 +425,28 @@ export const headFromJson = (json: Reader): BundleHead => ({
   postage: json.field('postage').uint(128),
 });
 
+/** What a sequencer asks for a bundle, in wei (§3). All zeros: nothing. */
+export interface Price {
+  readonly perMessage: bigint;
+  /** A byte of the encoded bundle, header and signature included; a frame's length is not one of them. */
+  readonly perByte: bigint;
+}
+
+export const FREE: Price = { perMessage: 0n, perByte: 0n };
+
+/** How much a bundle of `count` messages that is `bytes` long, encoded, adds to what its sender owes, in wei. */
+export const bundlePrice = ({ perMessage, perByte }: Price, count: number, bytes: number): bigint =>
+  perMessage * BigInt(count) + perByte * BigInt(bytes);
+
+/** The JSON object `price` of §11. */
+export const priceToJson = ({ perMessage, perByte }: Price) => ({ perMessage: String(perMessage), perByte: String(perByte) });
+
+/** A price from its JSON object. */
+export const priceFromJson = (json: Reader): Price => ({
+  perMessage: json.field('perMessage').uint(128),
+  perByte: json.field('perByte').uint(128),
+});
+
 /** `0xsender/lane/nonce`, in lower case (§3). */
 export const formatMessageId = ({ sender, lane, nonce }: MessageId): string => `${lowerHex(sender)}/${lane}/${nonce}`;
 

@@ -9,6 +9,7 @@ export const PROBLEMS: Readonly<Record<RequestCode, { readonly status: number; r
   'bundle.bad_signature': { status: 401, title: 'The signature is not the sender’s' },
   'bundle.expired': { status: 422, title: 'The bundle is expired' },
   'bundle.nonce': { status: 409, title: 'The nonce is not the next one' },
+  'bundle.postage': { status: 402, title: 'The postage is too low, or the deposit does not carry it' },
   'bundle.wrong_lane': { status: 422, title: 'The bundle is on the wrong lane' },
   'request.invalid': { status: 400, title: 'A query or path value is not valid' },
   not_found: { status: 404, title: 'There is nothing here' },
@@ -183,6 +184,8 @@ const BatchSchema = z
   })
   .openapi('Batch');
 
+const PriceSchema = z.object({ perMessage: uint(128), perByte: uint(128) }).openapi('Price');
+
 const StatusSchema = z
   .object({
     version: z.string(),
@@ -208,6 +211,7 @@ const StatusSchema = z
       maxBundleBytes: z.number().int(),
       maxBodyBytes: z.number().int(),
     }),
+    price: PriceSchema,
   })
   .openapi('Status');
 
@@ -247,6 +251,7 @@ export const ROUTES = {
       207: json(ResultsSchema, 'Some were accepted'),
       400: problem('bundle.malformed'),
       401: problem('bundle.bad_signature'),
+      402: problem('bundle.postage, with `expected`; with `available` where the deposit is too small'),
       409: problem('bundle.nonce, with `expected`'),
       413: problem('bundle.too_large'),
       422: problem('bundle.expired, bundle.wrong_lane'),
@@ -257,9 +262,15 @@ export const ROUTES = {
   account: createRoute({
     method: 'get',
     path: '/v1/accounts/{address}',
-    summary: 'The next nonce of an account on a lane',
+    summary: 'What an account’s next bundle on a lane is judged by: nonce, postage owed so far, price',
     request: { params: z.object({ address: hex(20) }), query: z.object({ lane: queryNumber(0, 0xffff).optional() }) },
-    responses: { 200: json(z.object({ address: hex(20), lane, nonce: uint(64) }).openapi('Account'), 'The account'), ...refused },
+    responses: {
+      200: json(
+        z.object({ address: hex(20), lane, nonce: uint(64), owed: uint(128), price: PriceSchema }).openapi('Account'),
+        'The account',
+      ),
+      ...refused,
+    },
   }),
   messages: createRoute({
     method: 'get',

@@ -31,6 +31,13 @@ const gwei = (text: string): bigint => {
   return BigInt(units as string) * 1_000_000_000n + BigInt(fraction.padEnd(9, '0'));
 };
 
+/** Below 2^96: the most expensive bundle still fits a postage. */
+const wei = (text: string): bigint => {
+  if (!/^(0|[1-9][0-9]{0,28})$/.test(text) || BigInt(text) >> 96n > 0n)
+    throw new ConfigError('expected wei, a whole number below 2^96');
+  return BigInt(text);
+};
+
 const url = (text: string): string => {
   if (!URL.canParse(text) || !/^https?:$/.test(new URL(text).protocol))
     throw new ConfigError('expected an http:// or https:// URL');
@@ -149,6 +156,24 @@ export const SETTINGS = {
     meaning: 'messages a second that one account may send, ten seconds’ worth at once; 0 for no limit',
     fallback: '0',
     parse: whole(0, 1_000_000_000),
+  },
+  pricePerMessage: {
+    env: 'SEALPOST_PRICE_PER_MESSAGE',
+    meaning: 'postage of each message of a bundle, wei; with both prices 0 nobody looks at postage',
+    fallback: '0',
+    parse: wei,
+  },
+  pricePerByte: {
+    env: 'SEALPOST_PRICE_PER_BYTE',
+    meaning: 'postage of each byte of an encoded bundle, header and signature included, its frame’s length not, wei',
+    fallback: '0',
+    parse: wei,
+  },
+  redeemFactor: {
+    env: 'SEALPOST_REDEEM_FACTOR',
+    meaning: 'postage is redeemed once it pays this many times its gas, about 67,500; once, where waiting may lose it',
+    fallback: '10',
+    parse: whole(1, 1_000_000),
   },
   verifyWorkers: {
     env: 'SEALPOST_VERIFY_WORKERS',

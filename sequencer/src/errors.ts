@@ -8,6 +8,7 @@ export type RequestCode =
   | 'bundle.wrong_lane'
   | 'bundle.expired'
   | 'bundle.nonce'
+  | 'bundle.postage'
   | 'request.invalid'
   | 'not_found'
   | 'proof.not_sealed'

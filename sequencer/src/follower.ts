@@ -9,6 +9,7 @@ import type {
   LaneRungs,
   LaneStanding,
   Log,
+  PostageKey,
   Rung,
   SealedBatch,
   SettlementEvents,
@@ -176,6 +177,8 @@ export interface FollowerOptions {
   readonly config: FollowerConfig;
   /** The follower has ended and will not follow any more: a `FollowerError`, or the store failed. */
   readonly onFatal: (error: unknown) => void;
+  /** Whose deposits may not be what they were; `any`: not known whose. Told right before the view that has the change. */
+  readonly onDeposits?: (accounts: readonly PostageKey[] | 'any') => void;
   readonly random?: (() => number) | undefined;
 }
 
@@ -209,6 +212,8 @@ export class Follower {
   private standings: readonly LaneStanding[] | undefined;
   /** Blocks not yet taken in whose changes are in `standings`. */
   private readonly standingsReadFor = new Set<L1Block['hash']>();
+  /** What `onDeposits` is to be told with the next view. */
+  private depositsChanged: PostageKey[] | 'any' = [];
   private behindAt: { readonly hash: L1Block['hash']; readonly since: number } | undefined;
   private reorgs = 0;
   private deepestReorgBlocks = 0;
@@ -313,6 +318,8 @@ export class Follower {
     const finalized = nextRung(this.finalized, await this.tag('finalized', followed, until), latest.number, ancestor?.number);
     const keepFrom = this.keepFrom(latest.number, finalized);
     await this.persist({ keepUpTo: ancestor?.number, keepFrom, blocks, ...told });
+    if (ancestor !== undefined) this.depositsChanged = 'any';
+    else if (this.depositsChanged !== 'any') this.depositsChanged.push(...events.flatMap((one) => one.deposits));
     this.safe = safe;
     this.finalized = finalized;
     this.kept = followed.filter(({ number }) => number >= keepFrom);
@@ -426,6 +433,7 @@ export class Follower {
     this.deepestReorgBlocks = Math.max(this.deepestReorgBlocks, this.kept.length);
     await this.options.store.applyL1({ keepUpTo: BEFORE_EVERYTHING, blocks: [], ...NOTHING_TOLD });
     this.kept = [];
+    this.depositsChanged = 'any';
     this.safe = 0n;
     this.finalized = 0n;
   }
@@ -509,10 +517,11 @@ export class Follower {
       if (before === undefined || before.hash !== after?.hash) {
         throw new L1Error('l1.rpc', `block ${last} changed while the logs before it were read`);
       }
-      const { standingsChanged: _, ...told } = events;
+      const { standingsChanged: _, deposits: __, ...told } = events;
       await this.persist({ keepFrom: last, keepUpTo: first - 1n, blocks: [before], ...told });
       // What changed in there is read anew with the next block.
       this.standings = undefined;
+      this.depositsChanged = 'any';
       this.kept = [before];
       first = last + 1n;
     }
@@ -557,6 +566,8 @@ export class Follower {
     const moved = this.current?.latest.hash !== latest.hash;
     const movedAt = moved || this.current === undefined ? clock.monotonic() : this.current.movedAt;
     this.current = { latest, safe: this.safe, finalized: this.finalized, movedAt, lanes, standings: this.standings ?? [] };
+    if (this.depositsChanged.length > 0) this.options.onDeposits?.(this.depositsChanged);
+    this.depositsChanged = [];
     for (const listener of this.listeners) listener(this.current);
   }
 

@@ -7,6 +7,8 @@ import {
   MAX_BUNDLE_BYTES,
   MAX_MESSAGES,
   MAX_PAYLOAD_BYTES,
+  type Price,
+  priceToJson,
   proofToJson,
   receiptProofToJson,
 } from '@sealpost/prover';
@@ -37,6 +39,7 @@ export interface HttpDeps {
   readonly termOf: (lane: number) => number;
   readonly readiness: () => Readiness;
   readonly limits: HttpLimits;
+  readonly price: Price;
 }
 
 /** Whether promises can be kept now, and what stands in the way. */
@@ -61,6 +64,7 @@ export interface HttpLimits extends SubmitLimits {
 /** The HTTP API of PROTOCOL.md §11 as a value: it never listens, and is tested by `app.request`. */
 export function createApp(deps: HttpDeps): OpenAPIHono {
   const { store, sequencer, submit, reader, live, metrics, limits } = deps;
+  const price = priceToJson(deps.price);
   const app = new OpenAPIHono({
     defaultHook: (result) => {
       if (result.success) return;
@@ -92,7 +96,8 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
   app.openapi(ROUTES.account, (context) => {
     const { address } = context.req.valid('param');
     const lane = checkLane(context.req.valid('query').lane ?? 0);
-    return context.json({ address, lane, nonce: String(sequencer.account(address, lane).nonce) } as never);
+    const nonce = String(sequencer.account(address, lane).nonce);
+    return context.json({ address, lane, nonce, owed: String(sequencer.owed(address, lane)), price } as never);
   });
 
   const topicQuery = (
@@ -262,6 +267,7 @@ export function createApp(deps: HttpDeps): OpenAPIHono {
         maxBundleBytes: MAX_BUNDLE_BYTES,
         maxBodyBytes: limits.maxBodyBytes,
       },
+      price,
     } as never);
   });
 

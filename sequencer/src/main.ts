@@ -2,7 +2,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
 import { getRequestListener } from '@hono/node-server';
-import { type Domain, domainSeparator, type Hex, ZERO_ADDRESS } from '@sealpost/prover';
+import { type Domain, domainSeparator, type Hex, type Price, ZERO_ADDRESS } from '@sealpost/prover';
 import pino from 'pino';
 import { startL1 } from './adapters/l1-thread.js';
 import { createSigner, isSecp256k1Native, nativeHashing } from './adapters/native.js';
@@ -17,6 +17,7 @@ import { dueBundles } from './inbox.js';
 import { Lifecycle } from './lifecycle.js';
 import { Live } from './live.js';
 import { Metrics } from './metrics.js';
+import { Openings } from './openings.js';
 import {
   type Clock,
   type Genesis,
@@ -28,9 +29,11 @@ import {
   type Store,
   StoreOpenError,
 } from './ports.js';
+import { Deposits, type Tariff } from './postage.js';
 import { defaultPosterConfig, Poster } from './poster.js';
 import { LogReader } from './reader.js';
 import { type PromiseTerms, promiseDeadline, ReceiptBook } from './receipts.js';
+import { Redeemer } from './redeemer.js';
 import { Responder } from './responder.js';
 import { type BatchDigest, type DigestRequest, Sealer } from './sealer.js';
 import { Sequencer } from './sequencer.js';
@@ -104,7 +107,7 @@ function openKeys({ signerKeyFile, posterKeyFile, l1Url: url, settlement, l1Time
 } {
   const signerKey = readKey(signerKeyFile);
   const signer = createSigner(signerKey);
-  const keys = { posterKey: readKey(posterKeyFile), answererKey: signerKey };
+  const keys = { posterKey: readKey(posterKeyFile), openerKey: signerKey };
   const { l1, close: closeL1 } = startL1({ url, settlement, ...keys, timeoutMs });
   return { signer, l1, closeL1 };
 }
@@ -285,12 +288,14 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
   const separator = domainSeparator(domain);
   const termOf = (lane: number) => facts.lanes[lane]?.term ?? 1;
 
+  const deposits = new Deposits({ l1, view: () => view() });
   const follower = new Follower({
     l1,
     store,
     clock,
     log,
     onFatal,
+    onDeposits: (accounts) => deposits.changed(accounts),
     config: {
       ...defaultFollowerConfig,
       pollMs: config.l1PollMs === 'auto' ? (development ? 250 : 2_000) : config.l1PollMs,
@@ -313,11 +318,13 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
   lifecycle.opened('poster', () => poster.stop());
   follower.onChange(() => poster.notify());
 
-  const responder = new Responder({
+  const responder = new Responder({ store, view });
+  const redeemer = new Redeemer({ store, deposits, view, termOf, factor: config.redeemFactor });
+  const openings = new Openings({
     l1,
     store,
     hashing: nativeHashing,
-    view,
+    sources: [responder, redeemer],
     clock,
     log,
     onFatal,
@@ -328,8 +335,8 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
       fees: { ...defaultPosterConfig, maxFeePerGas: config.maxFeePerGas },
     },
   });
-  lifecycle.opened('responder', () => responder.stop());
-  follower.onChange(() => responder.notify());
+  lifecycle.opened('openings', () => openings.stop());
+  follower.onChange(() => openings.notify());
 
   const digester = new Thread(new URL('./adapters/digest-worker.js', import.meta.url), { path: databasePath(config) });
   lifecycle.opened('digester', () => digester.terminate());
@@ -357,13 +364,18 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
     Array.from({ length: workers }, () => new Thread(new URL('./adapters/verify-worker.js', import.meta.url), verifierData)),
   );
   lifecycle.opened('verifiers', () => pool.close());
+  const price: Price = { perMessage: config.pricePerMessage, perByte: config.pricePerByte };
+  const tariff: Tariff | undefined =
+    price.perMessage + price.perByte === 0n ? undefined : { price, carried: (sender, lane) => deposits.carried(sender, lane) };
   const live = new Live();
   const rates =
     config.accountRate > 0 ? new AccountRates(config.accountRate, 10 * config.accountRate, clock.monotonic) : undefined;
   const sequencer = new Sequencer({
     store,
     book,
-    verify: (body) => pool.verify(body),
+    // Deposits are asked for behind the signature: whoever signs for nobody costs the L1 nothing.
+    verify: tariff === undefined ? (body) => pool.verify(body) : async (body) => deposits.before(await pool.verify(body)),
+    tariff,
     view,
     terms,
     clock,
@@ -403,7 +415,7 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
         };
       },
       poster: () => poster.status(),
-      responder: () => responder.status(),
+      openings: () => ({ demands: responder.open, given: openings.status().given }),
     },
     clock,
   );
@@ -420,7 +432,7 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
       backlog: backlogBatches > config.maxBacklogBatches ? `${backlogBatches} batches are not committed` : 'ok',
       wallet: walletWei === 0n ? `the posting account ${l1.posterAddress} has no money` : 'ok',
       disk: sequencer.hasRoom ? 'ok' : 'the last write found no room',
-      answering: responder.status().lastError?.message ?? 'ok',
+      answering: openings.status().lastError?.message ?? 'ok',
       operator: facts.lanes.flatMap((_, lane) => book.whyNot(lane) ?? [])[0] ?? 'ok',
       signed: signed.hasRoom ? 'ok' : `no room for ${signedPath(config)}: nothing can be signed`,
       running: ending ? 'stopping' : 'ok',
@@ -451,6 +463,7 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
     termOf,
     readiness,
     limits,
+    price,
   });
   // Node looks for late requests every 30 s unless told otherwise: a timeout of less would not be one.
   const connectionsCheckingInterval = Math.min(5_000, Math.ceil(config.requestTimeoutMs / 2));

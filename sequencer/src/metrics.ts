@@ -11,7 +11,7 @@ export interface Gauges {
   readonly waitingReaders: () => number;
   readonly diskBytes: () => number;
   readonly l1: () => { readonly block: bigint; readonly lagSeconds: number; readonly reorgs: number } | undefined;
-  readonly responder: () => { readonly open: number; readonly answers: number };
+  readonly openings: () => { readonly demands: number; readonly given: Readonly<Record<'answer' | 'redeem', number>> };
   readonly poster: () => {
     readonly walletWei: bigint | undefined;
     readonly backlogBatches: number;
@@ -94,8 +94,9 @@ export class Metrics {
     counter('sealpost_l1_reorgs_total', 'L1 reorganisations followed', () => gauges.l1()?.reorgs ?? 0);
     gauge('sealpost_wallet_wei', 'Balance of the posting account', () => Number(gauges.poster().walletWei ?? Number.NaN));
     gauge('sealpost_backlog_batches', 'Batches sealed and not committed', () => gauges.poster().backlogBatches);
-    gauge('sealpost_demands_open', 'Demands in the contract that nobody has answered yet', () => gauges.responder().open);
-    counter('sealpost_answers_total', 'Answers given to the L1', () => gauges.responder().answers);
+    gauge('sealpost_demands_open', 'Demands in the contract that nobody has answered yet', () => gauges.openings().demands);
+    counter('sealpost_answers_total', 'Answers given to the L1', () => gauges.openings().given.answer);
+    counter('sealpost_redemptions_total', 'Redemptions of postage given to the L1', () => gauges.openings().given.redeem);
     counter('sealpost_post_fee_bumps_total', 'Commit transactions replaced at a higher fee', () => gauges.poster().feeBumps);
     new Counter({
       name: 'sealpost_post_attempts_total',

@@ -155,6 +155,19 @@ export interface ForcedPlace {
   readonly sequence: bigint;
 }
 
+/** Whose postage: a sender on a lane. */
+export interface PostageKey {
+  readonly lane: number;
+  readonly sender: Hex;
+}
+
+/** The entry by which a sender owes the most on a lane. */
+export interface Voucher extends PostageKey {
+  /** Wei, cumulative (PROTOCOL.md §3). */
+  readonly postage: bigint;
+  readonly sequence: bigint;
+}
+
 /** Somebody paid for an entry to be opened in the contract (§7). */
 export interface Demand {
   readonly lane: number;
@@ -217,6 +230,10 @@ export interface Store {
   lastEntryOf(sender: Hex, lane: number): Entry | undefined;
   /** The entry that is not void and whose bundle holds the message with this nonce. */
   entryByNonce(sender: Hex, lane: number, nonce: bigint): Entry | undefined;
+  /** Of an account's entries that are neither void nor out of the inbox, the one with the highest postage; undefined if that is 0. */
+  voucherOf(sender: Hex, lane: number): Voucher | undefined;
+  /** Vouchers of all accounts, in an order of their own, behind that of `after`. */
+  vouchers(after: PostageKey | undefined, limit: number): Voucher[];
   entry(lane: number, sequence: bigint): FullEntry | undefined;
   /** Entries from `firstSequence` on, in order: at least one if there is any, at most `maxCount`. */
   entries(lane: number, firstSequence: bigint, maxCount: number): Entry[];
@@ -361,6 +378,17 @@ export interface SettlementEvents {
   readonly answered: readonly Answered[];
   /** Who may act on some lane is perhaps not who it was. */
   readonly standingsChanged: boolean;
+  /** Whose deposits are not what they were. */
+  readonly deposits: readonly PostageKey[];
+}
+
+/** What the contract has of a sender on a lane, in wei. */
+export interface Deposit {
+  readonly deposit: bigint;
+  /** Paid to operators so far, cumulative as postage is. */
+  readonly redeemed: bigint;
+  /** Of the deposit: asked for by the sender. */
+  readonly withdrawing: bigint;
 }
 
 /** Where a commit has put the inbox's next bundle (§8): the contract's `ForcedEntry`. */
@@ -446,6 +474,8 @@ export interface L1 {
   /** What it told of in a range of block numbers, both ends included: for catching up. */
   eventsBetween(from: bigint, to: bigint): Promise<SettlementEvents>;
   head(lane: number): Promise<LaneHead>;
+  /** At a block by its number; nothing where the contract was not there yet. */
+  depositOf(lane: number, sender: Hex, block: bigint): Promise<Deposit>;
 
   /** The account that commits batches. */
   readonly posterAddress: Hex;
@@ -464,10 +494,10 @@ export interface L1 {
   /** Whether the node knows the transaction at all (in a block or waiting). */
   knows(transactionHash: Hex): Promise<boolean>;
 
-  /** Of the account that answers demands: the receipt signer's, whose key is at hand and sends nothing else. */
-  answererNonce(which: 'latest' | 'pending'): Promise<number>;
-  /** Signs an answer and gives it to the node; throws `l1.reverted` if the contract would refuse it now. */
-  sendAnswer(opening: Opening, options: { nonce: number } & Fees): Promise<Hex>;
+  /** Of the account that opens entries: the receipt signer's, whose key is at hand and sends nothing else. */
+  openerNonce(which: 'latest' | 'pending'): Promise<number>;
+  /** Signs a call that opens an entry, and gives it to the node; throws `l1.reverted` if the contract would refuse it now. */
+  sendOpening(purpose: 'answer' | 'redeem', opening: Opening, options: { nonce: number } & Fees): Promise<Hex>;
 }
 
 /** What the follower last saw of the L1: facts for everyone else. Replaced as a whole, never changed in place. */

@@ -18,11 +18,13 @@ function ledgerOf(
   accounts: Record<string, AccountState> = {},
   entries: Record<string, Known> = {},
   tails: Record<number, { nextSequence: bigint; acceptedAt: bigint }> = {},
+  owed: Record<string, bigint> = {},
 ): Ledger {
   return {
     account: (sender, lane) => accounts[`${sender}/${lane}`] ?? { nonce: 0n, previous: 0n },
     entryAt: (sender, lane, nonce) => entries[`${sender}/${lane}/${nonce}`],
     tail: (lane) => tails[lane] ?? { nextSequence: 0n, acceptedAt: 0n },
+    owed: (sender, lane) => owed[`${sender}/${lane}`] ?? 0n,
   };
 }
 
@@ -203,5 +205,103 @@ describe('planGroups: acceptance times', () => {
   test('expired says what was compared', () => {
     const [decision] = planGroups([verified(sign(alice, 0n, { expiry: 7n }))], at(0n), NOW).decisions[0] ?? [];
     expect(decision).toMatchObject({ error: { facts: { expiry: '7', now: '1000' } } });
+  });
+});
+
+describe('planGroups: postage', () => {
+  const price = { perMessage: 100n, perByte: 1n };
+  const cost = (bundle: SignedBundle) => 100n * BigInt(bundle.bundle.messages.length) + BigInt(bundle.bytes.length);
+  const tariffOf = (carried: bigint | undefined) => ({ price, carried: () => carried });
+  const one = cost(sign(alice, 0n));
+  const owing = ledgerOf({}, {}, {}, { [`${alice.address}/0`]: 1_000n });
+  const rows: [string, Ledger, bigint | undefined, SignedBundle[], string[]][] = [
+    ['exactly its price', ledgerOf(), one, [sign(alice, 0n, { postage: one })], ['0/0']],
+    ['one wei too little', ledgerOf(), one, [sign(alice, 0n, { postage: one - 1n })], [`bundle.postage ${one}`]],
+    ['a gift on top', ledgerOf(), one + 7n, [sign(alice, 0n, { postage: one + 7n })], ['0/0']],
+    [
+      'a gift that the deposit does not carry',
+      ledgerOf(),
+      one,
+      [sign(alice, 0n, { postage: one + 7n })],
+      [`bundle.postage ${one}`],
+    ],
+    ['what is owed so far comes on top', owing, 9_999n, [sign(alice, 0n, { postage: one })], [`bundle.postage ${1_000n + one}`]],
+    [
+      'the second of a body owes for both',
+      owing,
+      9_999n,
+      [sign(alice, 0n, { postage: 1_000n + one }), sign(alice, 1n, { postage: 1_000n + one })],
+      ['0/0', `bundle.postage ${1_000n + 2n * one}`],
+    ],
+    [
+      'a refused one adds nothing',
+      ledgerOf(),
+      9_999n,
+      [sign(alice, 0n, { postage: 1n }), sign(alice, 0n, { postage: one })],
+      [`bundle.postage ${one}`, '0/0'],
+    ],
+    [
+      'the deposit is of one, the second is not carried',
+      ledgerOf(),
+      one,
+      [sign(alice, 0n, { postage: one }), sign(alice, 1n, { postage: 2n * one })],
+      ['0/0', `bundle.postage ${2n * one}`],
+    ],
+    ['a nonce that is not the next goes first', ledgerOf(), one, [sign(alice, 4n)], ['bundle.nonce 0']],
+    [
+      'a replay costs nothing',
+      ledgerOf(),
+      one,
+      [sign(alice, 0n, { postage: one }), sign(alice, 0n, { postage: one })],
+      ['0/0', '0/0'],
+    ],
+    ['nobody knows what was deposited', ledgerOf(), undefined, [sign(alice, 0n, { postage: one })], ['unavailable']],
+    ['lanes have accounts of their own', owing, one, [sign(alice, 0n, { lane: 1, postage: one })], ['1/0']],
+  ];
+  test.each(rows)('%s', (_, ledger, carried, bundles, expected) => {
+    const plan = planGroups([verified(...bundles)], ledger, NOW, undefined, [], undefined, tariffOf(carried));
+    expect(shown(plan).flat()).toEqual(expected);
+  });
+
+  test('a price by byte counts the encoded bundle, without a frame’s length', () => {
+    const long = sign(alice, 0n, { messages: ['x'.repeat(1_000), 'y'] });
+    expect(cost(long)).toBe(200n + 59n + 2n * 37n + 1_001n + 65n);
+    const plan = planGroups([verified(long)], ledgerOf(), NOW, undefined, [], undefined, tariffOf(0n));
+    expect(shown(plan).flat()).toEqual([`bundle.postage ${cost(long)}`]);
+  });
+
+  test('a deposit that is too small says what there is', () => {
+    const bundle = sign(alice, 0n, { postage: 1_000n + one });
+    const [decision] = planGroups([verified(bundle)], owing, NOW, undefined, [], undefined, tariffOf(1_001n)).decisions[0] ?? [];
+    const facts = { expected: String(1_000n + one), available: '1' };
+    expect(decision).toMatchObject({ error: { code: 'bundle.postage', facts } });
+  });
+
+  test('a forced bundle is not asked for anything, and owes nothing', () => {
+    const forced = sign(alice, 0n, { postage: 5n });
+    const { bundle, bytes, structHash, bundleHash } = forced;
+    const content = {
+      lane: 0,
+      sender: alice.address,
+      nonce: 0n,
+      count: 1,
+      structHash,
+      bundleHash: structHash,
+      bytes: bytes.length,
+    };
+    expect(bundle.postage).toBe(5n);
+    expect(bundleHash).not.toBe(toHex(structHash));
+    const next = sign(alice, 1n, { postage: one });
+    const arrival = { ...content, bundle: bytes, index: 0n };
+    const plan = planGroups([verified(next)], ledgerOf(), NOW, undefined, [arrival], undefined, tariffOf(one));
+    expect(plan.groups[0]?.entries).toHaveLength(2);
+    expect(shown(plan).flat()).toEqual(['0/1']);
+    expect([...plan.owed]).toEqual([[`${alice.address}/0`, one]]);
+  });
+
+  test('where it is free, postage is looked at by nobody', () => {
+    const plan = planGroups([verified(sign(alice, 0n, { postage: 2n ** 127n }), sign(alice, 1n))], owing, NOW);
+    expect(shown(plan).flat()).toEqual(['0/0', '0/1']);
+    expect(plan.owed.size).toBe(0);
   });
 });

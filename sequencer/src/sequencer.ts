@@ -1,4 +1,4 @@
-import { equalBytes, type Hex, type MerkleTree, type Receipt, toHex } from '@sealpost/prover';
+import { bundlePrice, equalBytes, type Hex, type MerkleTree, type Receipt, toHex } from '@sealpost/prover';
 import { LRUCache } from 'lru-cache';
 import { RequestError, unavailable } from './errors.js';
 import { type ForcedContent, readForced } from './inbox.js';
@@ -15,6 +15,7 @@ import {
   type Store,
   StoreFullError,
 } from './ports.js';
+import { refusePostage, type Tariff } from './postage.js';
 import { type PromiseTerms, promiseDeadline, type ReceiptBook } from './receipts.js';
 import type { Body, VerifiedBody, VerifiedHead } from './verifier.js';
 
@@ -33,6 +34,8 @@ export interface Ledger {
   /** The entry that is not void and starts at this nonce. */
   entryAt(sender: Hex, lane: number, nonce: bigint): Pick<Entry, 'sequence' | 'structHash'> | undefined;
   tail(lane: number): { nextSequence: bigint; acceptedAt: bigint };
+  /** Wei that the sender owes on the lane so far, cumulative. */
+  owed(sender: Hex, lane: number): bigint;
 }
 
 /** One bundle's decision: it stands at a sequence (newly, or since before), or it is refused. */
@@ -49,6 +52,8 @@ export interface GroupPlan {
   readonly decisions: readonly (readonly Decision[])[];
   /** How far accounts got: to be remembered once the groups are durable. */
   readonly accounts: ReadonlyMap<string, AccountState>;
+  /** What they owe then, likewise; empty where nothing is asked. */
+  readonly owed: ReadonlyMap<string, bigint>;
   /** Where the forced bundles stand. */
   readonly forced: readonly ForcedPlace[];
 }
@@ -56,10 +61,10 @@ export interface GroupPlan {
 const accountKey = (sender: Hex, lane: number): string => `${sender}/${lane}`;
 
 /**
- * Decides about verified bundles, in order: known, expired, nonce (§6), rate, and gives sequences and acceptance times.
+ * Decides about verified bundles, in order: known, expired, nonce, postage (§6), rate, and gives sequences and acceptance times.
  * Pure: nothing is taken until the plan's groups are durable. `now` is min(own clock, newest L1 block), unix seconds.
  * `forced` bundles come first, each with a place of its own: void unless its nonce is the next (§8). `whyNot`: why a lane
- * takes nothing over HTTP any more (§7).
+ * takes nothing over HTTP any more (§7). Without a `tariff` nobody looks at postage.
  */
 export function planGroups(
   bodies: readonly VerifiedBody[],
@@ -68,9 +73,11 @@ export function planGroups(
   waitForRate: (sender: Hex, messages: number) => number = () => 0,
   forced: readonly ForcedArrival[] = [],
   whyNot: (lane: number) => string | undefined = () => undefined,
+  tariff?: Tariff,
 ): GroupPlan {
   const entries = new Map<number, FullEntry[]>();
   const accounts = new Map<string, AccountState>();
+  const owed = new Map<string, bigint>();
   const planned = new Map<string, FullEntry>();
 
   /** Puts an entry behind the last one of its lane. */
@@ -108,10 +115,17 @@ export function planGroups(
     if (nonce !== account.nonce) {
       return refuse('bundle.nonce', `expected nonce ${account.nonce}, got ${nonce}`, { expected: String(account.nonce) });
     }
+    if (tariff !== undefined) {
+      const before = owed.get(accountKey(sender, lane)) ?? ledger.owed(sender, lane);
+      const price = bundlePrice(tariff.price, head.count, bundle.length);
+      const error = refusePostage(head.postage, before, price, () => tariff.carried(sender, lane));
+      if (error !== undefined) return { error };
+    }
     const waitMs = waitForRate(sender, head.count);
     if (waitMs > 0) {
       return { error: new RequestError('rate_limited', `the rate of ${sender} is passed: wait ${waitMs} ms`, {}, waitMs) };
     }
+    if (tariff !== undefined) owed.set(accountKey(sender, lane), head.postage);
     const content = { lane, sender, nonce, count: head.count, structHash, bundleHash, bytes: bundle.length, bundle };
     return { lane, sequence: enter(content, 0, account).sequence };
   };
@@ -150,7 +164,7 @@ export function planGroups(
     firstSequence: (group[0] as FullEntry).sequence,
     entries: group,
   }));
-  return { groups, decisions, accounts, forced: places };
+  return { groups, decisions, accounts, owed, forced: places };
 }
 
 const refuse = (code: RequestError['code'], message: string, facts: Record<string, string>): Decision => ({
@@ -170,6 +184,8 @@ export interface SequencerDeps {
   readonly maxGroupBytes: number;
   /** How long an account must wait before this many more messages, milliseconds; 0 to go on. */
   readonly waitForRate?: (sender: Hex, messages: number) => number;
+  /** What bundles cost; undefined where they are free. */
+  readonly tariff?: Tariff | undefined;
   /** The inbox's bundles that may get a place in the log now, the next ones of each lane in order (§8). */
   readonly forcedDue?: () => readonly ForcedBundle[];
   /** Called when groups are durable, with the topic keys of their messages. */
@@ -218,6 +234,8 @@ const MAX_ACCOUNTS = 100_000;
 export class Sequencer {
   private readonly queue: Ticket[] = [];
   private readonly accounts = new LRUCache<string, AccountState>({ max: MAX_ACCOUNTS });
+  /** Likewise: what they owe, of those who were asked for it. */
+  private readonly owedBy = new LRUCache<string, bigint>({ max: MAX_ACCOUNTS });
   /** Of lanes that were written to, so that a group costs no look-up. */
   private readonly tails = new Map<number, ReturnType<Store['tail']>>();
   private bytesQueued = 0;
@@ -356,9 +374,9 @@ export class Sequencer {
   }
 
   private plan(tickets: readonly Ticket[], forced: readonly ForcedArrival[]): PlannedGroups {
-    const { hashing, waitForRate, book } = this.deps;
+    const { hashing, waitForRate, book, tariff } = this.deps;
     const bodies = tickets.map(({ verified }) => verified as VerifiedBody);
-    const plan = planGroups(bodies, this.ledger(), this.now(), waitForRate, forced, (lane) => book.whyNot(lane));
+    const plan = planGroups(bodies, this.ledger(), this.now(), waitForRate, forced, (lane) => book.whyNot(lane), tariff);
     const trees = plan.groups.map(({ entries }) => hashing.entriesTree(entries));
     const groups = plan.groups.map((group, index): CommitGroup => ({ ...group, root: toHex((trees[index] as MerkleTree).root) }));
     return { tickets, plan, groups, trees };
@@ -375,6 +393,7 @@ export class Sequencer {
       // A crash from here on leaves entries without a written signature: it is made anew over the same leaves.
       book.saved(signed);
       for (const [key, state] of plan.accounts) this.accounts.set(key, state);
+      for (const [key, wei] of plan.owed) this.owedBy.set(key, wei);
       for (const { lane, entries } of groups) {
         const { sequence, acceptedAt } = entries.at(-1) as FullEntry;
         this.tails.set(lane, { nextSequence: sequence + 1n, acceptedAt });
@@ -434,6 +453,7 @@ export class Sequencer {
     return {
       tail: (lane) => this.tails.get(lane) ?? store.tail(lane),
       account: (sender, lane) => this.account(sender, lane),
+      owed: (sender, lane) => this.owed(sender, lane),
       entryAt: (sender, lane, nonce) => {
         // What is not below the account's next nonce is not in the log: no need to look.
         if (nonce >= this.account(sender, lane).nonce) return undefined;
@@ -456,6 +476,17 @@ export class Sequencer {
       this.accounts.set(key, state);
     }
     return state;
+  }
+
+  /** Wei that a sender owes on a lane by its durable entries, cumulative (§3): the highest postage of those that are not forced. */
+  owed(sender: Hex, lane: number): bigint {
+    const key = accountKey(sender, lane);
+    const known = this.owedBy.get(key);
+    if (known !== undefined) return known;
+    const wei = this.deps.store.voucherOf(sender, lane)?.postage ?? 0n;
+    // While nothing is asked, entries do not say what they add.
+    if (this.deps.tariff !== undefined) this.owedBy.set(key, wei);
+    return wei;
   }
 
   /** min(own clock, newest L1 block seen), unix seconds (§4): a clock that is wrong can only be too early. */

@@ -31,6 +31,7 @@ export interface VerifiedHead {
   readonly sender: Hex;
   readonly nonce: bigint;
   readonly expiry: bigint;
+  readonly postage: bigint;
   readonly count: number;
 }
 

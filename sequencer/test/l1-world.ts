@@ -68,7 +68,7 @@ export class World {
     const log: Log = { info: note, warn: note, error: note };
     const onFatal = (error: unknown) => void this.fatal.push(error);
     const { store } = this;
-    const l1 = wrap(createL1({ url, settlement, posterKey: KEYS[0], answererKey: KEYS[1], timeoutMs }));
+    const l1 = wrap(createL1({ url, settlement, posterKey: KEYS[0], openerKey: KEYS[1], timeoutMs }));
     this.l1 = l1;
     const following = { ...defaultFollowerConfig, pollMs: 20, maxBackoffMs: 200, behindGraceMs: 500, ...this.options.follower };
     this.follower = new Follower({ l1, store, clock, log, onFatal, config: following });

@@ -180,4 +180,18 @@ describe('real responses are as described', () => {
     }
     expect(statuses).toEqual([200, 207, 409, 409, 422, 400]);
   });
+
+  test('POST /v1/bundles where messages have a price', async () => {
+    const priced = await Pipeline.open({ tariff: { price: { perMessage: 3n, perByte: 0n }, carried: () => 4n } });
+    for (const postage of [2n, 5n]) {
+      const response = await priced.post(frames(alice.sign({ postage })));
+      expect(response.status).toBe(402);
+      expect(await complaintsOf('/v1/bundles', 'post', response)).toEqual([]);
+    }
+    expect((await priced.post(frames(alice.sign({ postage: 4n })))).status).toBe(200);
+    const price = { perMessage: '3', perByte: '0' };
+    expect(await priced.json(`/v1/accounts/${alice.address}`)).toMatchObject({ nonce: '1', owed: '4', price });
+    expect(await priced.json('/v1/status')).toMatchObject({ price });
+    await priced.close();
+  });
 });

@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { getRequestListener } from '@hono/node-server';
-import { domainSeparator, type Hex } from '@sealpost/prover';
+import { domainSeparator, FREE, type Hex } from '@sealpost/prover';
 import { createSigner, nativeHashing } from '../src/adapters/native.js';
 import { createSignedMark, loadSignedMark, type SignedMarkFile } from '../src/adapters/signed-mark.js';
 import { createStore, loadStore, type StoreOptions } from '../src/adapters/sqlite.js';
@@ -12,6 +12,7 @@ import { createApp, type HttpLimits, type Readiness } from '../src/http.js';
 import { Live } from '../src/live.js';
 import { Metrics } from '../src/metrics.js';
 import type { Clock, Genesis, L1Block, L1View, Log, SealedBatch, SignedMark, Store } from '../src/ports.js';
+import type { Tariff } from '../src/postage.js';
 import { LogReader } from '../src/reader.js';
 import { ReceiptBook } from '../src/receipts.js';
 import { type BatchDigest, digestBatch, Sealer, type SealLimits } from '../src/sealer.js';
@@ -96,6 +97,8 @@ export interface PipelineOptions {
   /** Messages a second and at once. */
   readonly rate?: readonly [number, number];
   readonly clock?: ManualClock;
+  /** What bundles cost; nothing if absent. */
+  readonly tariff?: Tariff;
   /** Lets a test stand between everything and the store. */
   readonly wrapStore?: (store: Store) => Store;
   /** Lets a test stand between the receipts and the mark of what is signed. */
@@ -181,6 +184,7 @@ export class Pipeline {
       log,
       hashing: nativeHashing,
       maxGroupBytes: options.maxGroupBytes ?? 8_388_608,
+      tariff: options.tariff,
       ...(rates === undefined ? {} : { waitForRate: (sender: Hex, messages: number) => rates.take(sender, messages) }),
       onAppended: (groups, topicKeys) => {
         for (const { lane, entries } of groups) {
@@ -204,7 +208,7 @@ export class Pipeline {
         waitingReaders: () => live.size,
         diskBytes: () => store.bytesOnDisk(),
         l1: () => undefined,
-        responder: () => ({ open: 0, answers: 0 }),
+        openings: () => ({ demands: 0, given: { answer: 0, redeem: 0 } }),
         poster: () => ({ walletWei: undefined, backlogBatches: 0, attempts: {}, feeBumps: 0 }),
       },
       clock,
@@ -230,6 +234,7 @@ export class Pipeline {
       signer: SIGNER.address,
       version: '0.0.0-test',
       termOf,
+      price: options.tariff?.price ?? FREE,
       readiness: options.readiness ?? (() => ({ ready: true, checks: {}, backlogBatches: 0, walletWei: null })),
       limits,
     });

@@ -1,15 +1,15 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import type { Hex } from '@sealpost/prover';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createSignedMark } from '../src/adapters/signed-mark.js';
 import { type Anvil, deploySettlement, KEYS, startAnvil } from './anvil.js';
 import { Account, frames, topicOf } from './bundles.js';
+import { killRunning, Running } from './running.js';
 
 const MAIN = new URL('../dist/main.js', import.meta.url).pathname;
 const alice = new Account('alice');
@@ -18,7 +18,6 @@ const NEWS = topicOf('news');
 let anvil: Anvil;
 let settlement: Hex;
 let folder: string;
-const children = new Set<ChildProcess>();
 
 beforeAll(async () => {
   anvil = await startAnvil({ blockTime: 0.1 });
@@ -40,60 +39,13 @@ beforeEach(async () => {
   if (deployed !== undefined) await anvil.rpc('evm_revert', [deployed]);
   deployed = await anvil.rpc<Hex>('evm_snapshot');
 });
-afterEach(async () => {
-  for (const child of children) {
-    child.kill('SIGKILL');
-    await once(child, 'exit');
-  }
-});
+afterEach(killRunning);
 afterAll(async () => {
   await anvil.stop();
   rmSync(folder, { recursive: true });
 });
 
 type Environment = Record<string, string | undefined>;
-interface Exit {
-  readonly code: number | null;
-  readonly signal: string | null;
-}
-
-/** One sequencer, or what refuses to be one. */
-class Running {
-  readonly lines: Record<string, unknown>[] = [];
-  stderr = '';
-  readonly exited: Promise<Exit>;
-
-  constructor(readonly child: ChildProcess) {
-    children.add(child);
-    createInterface({ input: child.stdout as NodeJS.ReadableStream }).on('line', (line) => {
-      this.lines.push(line.startsWith('{') ? JSON.parse(line) : { text: line });
-    });
-    child.stderr?.on('data', (data) => {
-      this.stderr += data;
-    });
-    this.exited = once(child, 'close').then(([code, signal]) => {
-      children.delete(child);
-      return { code, signal };
-    });
-  }
-
-  event(name: string): Record<string, unknown> | undefined {
-    return this.lines.find(({ event }) => event === name);
-  }
-
-  /** The URL, once it is ready. */
-  async ready(): Promise<string> {
-    const ended = this.exited.then(({ code }) => {
-      throw new Error(`the sequencer ended with ${code}: ${this.stderr}`);
-    });
-    ended.catch(() => undefined);
-    await Promise.race([expect.poll(() => this.event('ready')).toBeDefined(), ended]);
-    const url = this.event('ready')?.url as string;
-    await Promise.race([expect.poll(async () => (await fetch(`${url}/readyz`)).status).toBe(200), ended]);
-    return url;
-  }
-}
-
 const base = (): Environment => ({
   PATH: process.env.PATH,
   SEALPOST_PORT: '0',

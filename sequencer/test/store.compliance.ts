@@ -285,6 +285,32 @@ export function storeCompliance(name: string, factory: StoreFactory): void {
       check(await load(path));
     });
 
+    test('vouchers: the highest postage of an account, of entries that are neither void nor forced', async () => {
+      const path = newPath();
+      const store = await create(2, path);
+      expect(store.vouchers(undefined, 10)).toEqual([]);
+      const paid = (nonce: bigint, postage: bigint, lane = 0) => ALICE.sign({ nonce, postage, lane, laneCount: 2 });
+      await store.appendGroups(
+        [
+          groupOf(0, 0n, [paid(0n, 255n), { signed: paid(7n, 9_000n), void: 1 }, paid(1n, 0n), BOB.sign({ laneCount: 2 })]),
+          groupOf(1, 0n, [paid(0n, 2n ** 128n - 1n, 1), paid(1n, 5n, 1)]),
+        ],
+        [],
+      );
+      expect(store.voucherOf(ALICE.address, 0)).toEqual({ lane: 0, sender: ALICE.address, postage: 255n, sequence: 0n });
+      expect(store.voucherOf(BOB.address, 0)).toBeUndefined();
+      // Among the entries of one append, and by value: 256 is above 255, whatever its bytes begin with.
+      await store.appendGroups([groupOf(0, 4n, [paid(2n, 256n), paid(3n, 8_000n)])], [], [{ lane: 0, index: 0n, sequence: 5n }]);
+      await close(store);
+      const read = await load(path);
+      const first = { lane: 0, sender: ALICE.address, postage: 256n, sequence: 4n };
+      const second = { lane: 1, sender: ALICE.address, postage: 2n ** 128n - 1n, sequence: 0n };
+      expect(read.vouchers(undefined, 10)).toEqual([first, second]);
+      expect(read.vouchers(undefined, 1)).toEqual([first]);
+      expect(read.vouchers(first, 10)).toEqual([second]);
+      expect(read.vouchers(second, 10)).toEqual([]);
+    });
+
     test('writes take effect in the order of the calls, and each is readable once it resolved', async () => {
       const store = await create();
       const resolved: bigint[] = [];

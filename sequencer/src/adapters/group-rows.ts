@@ -2,8 +2,8 @@ import { fromHex } from '@sealpost/prover';
 import type { Database } from 'better-sqlite3';
 import { recordBytes } from './append-record.js';
 import { BUNDLE_AT } from './bundle-file.js';
-import { ENTRY_NUMBERS, type PackedGroups, SENDER_AT } from './packed-groups.js';
-import { laneOf, positionOf } from './schema.js';
+import { ENTRY_NUMBERS, type PackedGroups, POSTAGE_AT, POSTAGE_BYTES, SENDER_AT } from './packed-groups.js';
+import { laneOf, positionOf, sequenceOf } from './schema.js';
 
 /** Inserts the rows of an append whose record is at `offset` in the bundle file. To be called within a transaction. */
 export type InsertGroups = (packed: PackedGroups, offset: number) => void;
@@ -16,7 +16,12 @@ export function groupRows(database: Database): InsertGroups {
   const insertGroup = database.prepare('INSERT INTO groups (position, count, root) VALUES (?, ?, ?)');
   const signGroup = database.prepare('UPDATE groups SET include_by = ?, signature = ? WHERE position = ?');
   const placeForced = database.prepare('UPDATE forced_bundles SET sequence = ? WHERE lane = ? AND inbox_index = ?');
+  const insertVoucher = database.prepare(
+    `INSERT INTO vouchers (lane, sender, postage, sequence) VALUES (?, ?, ?, ?) ON CONFLICT (lane, sender)
+       DO UPDATE SET postage = excluded.postage, sequence = excluded.sequence WHERE excluded.postage > vouchers.postage`,
+  );
   return ({ records, numbers, hashes, groups, signed, forced }, offset) => {
+    const isForced = new Set(forced.map(({ lane, sequence }) => positionOf(lane, sequence)));
     let at = recordBytes(groups.length);
     for (let index = 0; index * ENTRY_NUMBERS < numbers.length; index++) {
       const [position, isVoid, previous, acceptedAt, nonce, count, bytes] = numbers.subarray(index * ENTRY_NUMBERS);
@@ -35,6 +40,11 @@ export function groupRows(database: Database): InsertGroups {
         offset + at,
         bytes,
       );
+      const postage = records.subarray(at + BUNDLE_AT + POSTAGE_AT, at + BUNDLE_AT + POSTAGE_AT + POSTAGE_BYTES);
+      if (isVoid === 0 && postage.some((byte) => byte !== 0) && !isForced.has(position as number)) {
+        const senderBytes = records.subarray(sender, sender + 20);
+        insertVoucher.run(laneOf(position as number), senderBytes, postage, Number(sequenceOf(position as number)));
+      }
       at += BUNDLE_AT + (bytes as number);
     }
     for (const { position, count, root } of groups) insertGroup.run(position, count, fromHex(root));

@@ -23,7 +23,7 @@ test('the L1 on a thread: values and errors as they are, and a call that hangs h
     url: `http://127.0.0.1:${port}`,
     settlement: `0x${'5e'.repeat(20)}`,
     posterKey: `0x${'4b'.repeat(32)}`,
-    answererKey: `0x${'4c'.repeat(32)}`,
+    openerKey: `0x${'4c'.repeat(32)}`,
     timeoutMs: 5_000,
   });
   try {

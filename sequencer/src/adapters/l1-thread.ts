@@ -30,6 +30,7 @@ export function startL1(options: Omit<L1Options, 'fetch'>): { readonly l1: L1; r
     eventsIn: ask('eventsIn'),
     eventsBetween: ask('eventsBetween'),
     head: ask('head'),
+    depositOf: ask('depositOf'),
     posterNonce: ask('posterNonce'),
     posterBalance: ask('posterBalance'),
     fees: ask('fees'),
@@ -38,8 +39,8 @@ export function startL1(options: Omit<L1Options, 'fetch'>): { readonly l1: L1; r
     broadcast: ask('broadcast'),
     outcome: ask('outcome'),
     knows: ask('knows'),
-    answererNonce: ask('answererNonce'),
-    sendAnswer: ask('sendAnswer'),
+    openerNonce: ask('openerNonce'),
+    sendOpening: ask('sendOpening'),
   };
   return { l1, close: () => thread.terminate() };
 }

@@ -23,6 +23,9 @@ export interface PackedGroups {
 export const ENTRY_NUMBERS = 7;
 /** Where a bundle names its sender (§3). */
 export const SENDER_AT = 3;
+/** Where a bundle has its postage, and how many bytes it takes (§3). */
+export const POSTAGE_AT = 39;
+export const POSTAGE_BYTES = 16;
 
 export function packGroups(
   groups: readonly CommitGroup[],

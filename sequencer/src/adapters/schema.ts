@@ -3,7 +3,7 @@ import type { TopicSalt } from '../topics.js';
 
 /**
  * The numbered migrations, oldest first; `user_version` counts those that were applied, and those before them that no database
- * of today has. One stage writes each table: sequencer → entries, groups, topic_runs; sealer → batches,
+ * of today has. One stage writes each table: sequencer → entries, groups, vouchers, topic_runs; sealer → batches,
  * batch_leaves; follower → l1_blocks, commitments, forced_bundles, demands; poster → sends. The one exception: which sequence a forced bundle
  * got is written with the entry itself, by the sequencer.
  */
@@ -81,6 +81,12 @@ const MIGRATIONS = [
      PRIMARY KEY (lane, term, sequence)
    ) STRICT;
    CREATE INDEX demands_open ON demands (deadline) WHERE answered_block IS NULL;`,
+  `-- Of an account's entries that are neither void nor out of the inbox, the one with the highest postage (PROTOCOL.md §3): 16 bytes,
+   -- big-endian, so that they compare as numbers. None where all of them have 0.
+   CREATE TABLE vouchers (
+     lane INTEGER NOT NULL, sender BLOB NOT NULL, postage BLOB NOT NULL, sequence INTEGER NOT NULL,
+     PRIMARY KEY (lane, sender)
+   ) STRICT, WITHOUT ROWID;`,
 ];
 
 /** Version 1, of before the first release, held the bundles inside SQLite: it is not carried over. */

@@ -17,12 +17,14 @@ import {
   type L1Block,
   type L1Step,
   type Place,
+  type PostageKey,
   type SealedBatch,
   type SendRecord,
   type SignedStatement,
   type Store,
   StoreFullError,
   StoreOpenError,
+  type Voucher,
 } from '../ports.js';
 import { Thread, ThreadError } from '../threads.js';
 import { SALT_WORDS } from '../topics.js';
@@ -227,6 +229,13 @@ interface ForcedRow {
   sequence: number;
 }
 
+interface VoucherRow {
+  lane: number;
+  sender: Buffer;
+  postage: Buffer;
+  sequence: number;
+}
+
 interface CommitmentRow {
   lane: number;
   number: number;
@@ -276,6 +285,8 @@ class SqliteStore implements Store {
       entryByNonce: reader.prepare(
         `SELECT * FROM entries WHERE void = 0 AND sender = ? AND lane = ? AND nonce <= ? ORDER BY nonce DESC LIMIT 1`,
       ),
+      voucherOf: reader.prepare('SELECT * FROM vouchers WHERE lane = ? AND sender = ?'),
+      vouchers: reader.prepare('SELECT * FROM vouchers WHERE (lane, sender) > (?, ?) ORDER BY lane, sender LIMIT ?'),
       entry: reader.prepare('SELECT * FROM entries WHERE position = ?'),
       entries: reader.prepare(`SELECT * FROM entries WHERE ${inLane} ORDER BY position LIMIT ?`),
       groupOf: reader.prepare('SELECT * FROM groups WHERE position <= ? ORDER BY position DESC LIMIT 1'),
@@ -378,6 +389,16 @@ class SqliteStore implements Store {
     if (nonce > BigInt(Number.MAX_SAFE_INTEGER)) return undefined;
     const entry = entryOf(this.statements.entryByNonce.get(fromHex(sender), lane, Number(nonce)));
     return entry !== undefined && nonce < entry.nonce + BigInt(entry.count) ? entry : undefined;
+  }
+
+  voucherOf(sender: Hex, lane: number): Voucher | undefined {
+    const row = this.statements.voucherOf.get(lane, fromHex(sender)) as VoucherRow | undefined;
+    return row === undefined ? undefined : toVoucher(row);
+  }
+
+  vouchers(after: PostageKey | undefined, limit: number): Voucher[] {
+    const [lane, sender] = after === undefined ? [-1, ''] : [after.lane, fromHex(after.sender)];
+    return (this.statements.vouchers.all(lane, sender, limit) as VoucherRow[]).map(toVoucher);
   }
 
   entry(lane: number, sequence: bigint): FullEntry | undefined {
@@ -562,6 +583,13 @@ function toBatch(row: BatchRow): SealedBatch {
   };
   return { header, batchHash: toHex(row.batch_hash), bytes: row.bytes, messages: row.messages };
 }
+
+const toVoucher = ({ lane, sender, postage, sequence }: VoucherRow): Voucher => ({
+  lane,
+  sender: toHex(sender),
+  postage: BigInt(toHex(postage)),
+  sequence: BigInt(sequence),
+});
 
 const batchOf = (row: unknown): SealedBatch | undefined => (row === undefined ? undefined : toBatch(row as BatchRow));
 

@@ -37,7 +37,7 @@ const result = (value: unknown) => (_: unknown, response: ServerResponse) => voi
 const failure = (code: number, message: string, data?: unknown) => (_: unknown, response: ServerResponse) =>
   void json(response, { error: { code, message, data } });
 
-const node = (timeoutMs = 2_000) => createL1({ url, settlement: SETTLEMENT, posterKey: KEY, answererKey: KEY, timeoutMs });
+const node = (timeoutMs = 2_000) => createL1({ url, settlement: SETTLEMENT, posterKey: KEY, openerKey: KEY, timeoutMs });
 const failed = async (promise: Promise<unknown>): Promise<L1Error> => {
   const error = await promise.then(() => undefined).catch((thrown: unknown) => thrown);
   if (!(error instanceof L1Error)) throw new Error(`expected an L1Error, got ${error}`);
@@ -129,7 +129,7 @@ describe('a node that does not answer properly', () => {
       url: 'http://127.0.0.1:9',
       settlement: SETTLEMENT,
       posterKey: KEY,
-      answererKey: KEY,
+      openerKey: KEY,
       timeoutMs: 1_000,
     });
     expect(await failed(l1.chainId())).toMatchObject({ code: 'l1.unreachable' });
@@ -146,7 +146,7 @@ describe('a node that does not answer properly', () => {
       expect(shown).not.toMatch(/hunter2|api-key-1234|4b4b4b4b/);
     }
     expect(errors.slice(1).every((error) => error.message.includes('127.0.0.1:'))).toBe(true);
-    const bad = () => createL1({ url, settlement: SETTLEMENT, posterKey: `${KEY}4b4b`, answererKey: KEY, timeoutMs: 1 });
+    const bad = () => createL1({ url, settlement: SETTLEMENT, posterKey: `${KEY}4b4b`, openerKey: KEY, timeoutMs: 1 });
     expect(bad).toThrow('a key that pays for transactions: expected 0x and 64 hex digits');
   });
 });
@@ -209,6 +209,7 @@ describe('answers', () => {
       demands: [],
       answered: [],
       standingsChanged: false,
+      deposits: [],
     });
     answer = result([log(`0x${'11'.repeat(32)}`)]);
     expect((await failed(node().eventsIn(ZERO_HASH))).message).toContain('has not the hash');
@@ -221,6 +222,7 @@ describe('answers', () => {
       demands: [],
       answered: [],
       standingsChanged: false,
+      deposits: [],
     });
   });
 

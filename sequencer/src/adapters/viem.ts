@@ -12,6 +12,7 @@ import type {
   L1Block,
   LaneHead,
   LaneStanding,
+  PostageKey,
   SettlementEvents,
   TransactionOutcome,
 } from '../ports.js';
@@ -25,7 +26,7 @@ export interface L1Options {
   /** 32 bytes. Signs here and is shown nowhere. */
   readonly posterKey: Hex;
   /** 32 bytes; likewise. */
-  readonly answererKey: Hex;
+  readonly openerKey: Hex;
   /** Milliseconds until a call is given up, its whole answer included. */
   readonly timeoutMs: number;
   readonly fetch?: typeof fetch | undefined;
@@ -40,6 +41,9 @@ const ENTRY_OPENED = toEventSelector(event('EntryOpened'));
 const STANDING_CHANGES = ['OperatorChanged', 'ReceiptSignerChanged', 'TermBegan', 'TermEnded', 'BondTaken'].map((name) =>
   toEventSelector(event(name)),
 );
+const DEPOSIT_CHANGES = ['PostageDeposited', 'WithdrawalRequested', 'PostageWithdrawn', 'PostageRedeemed'].map((name) =>
+  toEventSelector(event(name)),
+);
 const HASH = /^0x[0-9a-f]{64}$/;
 const ADDRESS = /^0x[0-9a-f]{40}$/;
 
@@ -51,16 +55,18 @@ const ADDRESS = /^0x[0-9a-f]{40}$/;
 export function createL1(options: L1Options): L1 {
   const settlement = options.settlement.toLowerCase() as Hex;
   const account = accountOf(options.posterKey);
-  const answerer = accountOf(options.answererKey);
+  const opener = accountOf(options.openerKey);
   const call = createCall(options);
   let chainId: bigint | undefined;
 
   const read = async (
-    functionName: 'laneCount' | 'maxIncludeDelay' | 'head' | 'term' | 'operator' | 'operatorOf',
+    functionName: 'laneCount' | 'maxIncludeDelay' | 'head' | 'term' | 'operator' | 'operatorOf' | 'postageOf',
     args: unknown[],
+    block?: bigint,
   ) => {
     const data = encodeFunctionData({ abi: settlementAbi, functionName, args } as Parameters<typeof encodeFunctionData>[0]);
-    const result = await call('eth_call', [{ to: settlement, data }, 'latest']);
+    const result = await call('eth_call', [{ to: settlement, data }, block === undefined ? 'latest' : toQuantity(block)]);
+    if (result === '0x' && block !== undefined) return undefined;
     if (result === '0x') throw new L1Error('l1.rpc', `no contract answers at ${settlement}`);
     return checked('eth_call', () =>
       decodeFunctionResult({ abi: settlementAbi, functionName, data: hexOf(result), args } as Parameters<
@@ -98,7 +104,7 @@ export function createL1(options: L1Options): L1 {
   };
 
   const events = async (filter: Record<string, unknown>): Promise<SettlementEvents> => {
-    const topics = [[BATCH_COMMITTED, BUNDLE_FORCED, ENTRY_DEMANDED, ENTRY_OPENED, ...STANDING_CHANGES]];
+    const topics = [[BATCH_COMMITTED, BUNDLE_FORCED, ENTRY_DEMANDED, ENTRY_OPENED, ...STANDING_CHANGES, ...DEPOSIT_CHANGES]];
     const result = await call('eth_getLogs', [{ address: settlement, topics, ...filter }]);
     return checked('eth_getLogs', () => {
       if (!Array.isArray(result)) throw new Error('expected an array');
@@ -116,6 +122,7 @@ export function createL1(options: L1Options): L1 {
           return { lane, term, sequence, blockNumber: quantity(log.blockNumber) };
         }),
         standingsChanged: STANDING_CHANGES.some((topic) => of(topic).length > 0),
+        deposits: DEPOSIT_CHANGES.flatMap(of).map(depositKeyOf),
       };
     });
   };
@@ -162,6 +169,12 @@ export function createL1(options: L1Options): L1 {
     async head(lane): Promise<LaneHead> {
       const [number, nextSequence, timestamp] = (await read('head', [lane])) as [bigint, bigint, bigint, bigint];
       return { number, nextSequence, timestamp };
+    },
+
+    async depositOf(lane, sender, block) {
+      const state = (await read('postageOf', [lane, sender], block)) as readonly bigint[] | undefined;
+      const [deposit = 0n, redeemed = 0n, withdrawing = 0n] = state ?? [];
+      return { deposit, redeemed, withdrawing };
     },
 
     posterNonce: (which) => transactionCount(account, which),
@@ -219,14 +232,14 @@ export function createL1(options: L1Options): L1 {
       return (await call('eth_getTransactionByHash', [transactionHash])) !== null;
     },
 
-    answererNonce: (which) => transactionCount(answerer, which),
+    openerNonce: (which) => transactionCount(opener, which),
 
-    async sendAnswer(opening, { nonce, maxFeePerGas, maxPriorityFeePerGas }) {
+    async sendOpening(purpose, opening, { nonce, maxFeePerGas, maxPriorityFeePerGas }) {
       chainId ??= await this.chainId();
-      const data = encodeFunctionData({ abi: settlementAbi, functionName: 'answer', args: [opening] });
-      const gas = ((await estimateGas(answerer, data)) * 6n) / 5n;
+      const data = encodeFunctionData({ abi: settlementAbi, functionName: purpose, args: [opening] });
+      const gas = ((await estimateGas(opener, data)) * 6n) / 5n;
       const fees = { maxFeePerGas, maxPriorityFeePerGas };
-      const raw = await sign(answerer, data, settlement, chainId, nonce, gas, fees);
+      const raw = await sign(opener, data, settlement, chainId, nonce, gas, fees);
       await this.broadcast(raw);
       return keccak256(raw);
     },
@@ -413,6 +426,13 @@ function eventOf<Name extends 'BatchCommitted' | 'BundleForced' | 'EntryDemanded
   if (!Array.isArray(log.topics)) throw new Error('expected topics');
   const topics = log.topics.map(hashOf) as [Hex, ...Hex[]];
   return decodeEventLog({ abi: settlementAbi, eventName, data: hexOf(log.data), topics });
+}
+
+/** Whose deposit an event is about: all of them have lane and sender as their first two topics. */
+function depositKeyOf({ topics }: Record<string, unknown>): PostageKey {
+  const [, lane, sender] = (topics as unknown[]).map(hashOf);
+  if (lane === undefined || sender === undefined) throw new Error('expected a lane and a sender');
+  return { lane: Number(lane), sender: `0x${sender.slice(26)}` };
 }
 
 /** Length of a frame's length (PROTOCOL.md §3). */
