@@ -361,6 +361,9 @@ describe('receipts in files', () => {
     now += 3_600_000;
     await reader.more(10);
     expect(readdirSync(own)).toEqual([]);
+    // What was kept a month ago, and was never read, goes with the next file.
+    const old = `${String(now - 31 * 86_400_000).padStart(15, '0')}-aa.jsonl`;
+    await appendFile(join(own, old), `${JSON.stringify(receiptToJson(receipt(9n)))}\n`);
     // A writer that went on for long begins another file.
     await keeper.keep(domain, receipt(3n));
     expect(readdirSync(own).length).toBe(1);

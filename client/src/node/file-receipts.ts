@@ -14,6 +14,10 @@ export interface FileReceiptsOptions {
 /** A file takes receipts for so long, or so many; then its writer begins another. */
 const MAX_FILE_AGE_MS = 60_000;
 const MAX_FILE_RECEIPTS = 8_192;
+/** What is kept at the most, where nobody watches and so nothing is ever done: long beyond finality, and half a million receipts. */
+const MAX_AGE_MS = 30 * 86_400_000;
+const MAX_FILES = 10_000;
+const MAX_BYTES = 1_073_741_824;
 /** A file that nobody has written to for so long has no writer any more. */
 const IDLE_MS = 10 * MAX_FILE_AGE_MS;
 const READ_BYTES = 1_048_576;
@@ -26,7 +30,8 @@ interface Segment {
 
 /**
  * Keeps receipts in files, one JSON object a line, one folder a network; any number of processes may keep theirs in the same
- * folder. A line is written before `keep` resolves, without fsync: a power failure may take the newest ones.
+ * folder. A line is written before `keep` resolves, without fsync: a power failure may take the newest ones. What no watch
+ * removes goes after 30 days, or when there is more than a gibibyte of it, the oldest first.
  */
 export function fileReceipts({ folder, clock = systemClock }: FileReceiptsOptions): ReceiptKeeper {
   const segments = new Map<string, Segment>();
@@ -47,6 +52,7 @@ export function fileReceipts({ folder, clock = systemClock }: FileReceiptsOption
         const begunAt = clock.now();
         const name = `${String(begunAt).padStart(15, '0')}-${randomBytes(6).toString('hex')}.jsonl`;
         await mkdir(join(folder, network), { recursive: true, mode: 0o700 });
+        await removeOldest(join(folder, network), begunAt);
         segment = { path: join(folder, network, name), begunAt, receipts: 0 };
         segments.set(network, segment);
       }
@@ -66,6 +72,22 @@ export function fileReceipts({ folder, clock = systemClock }: FileReceiptsOption
       return writing;
     },
   };
+}
+
+/** Names begin with the time at which a file was begun. */
+async function removeOldest(folder: string, now: number): Promise<void> {
+  const names = (await readdir(folder)).filter((name) => name.endsWith('.jsonl')).sort();
+  let bytes = 0;
+  for (const [age, name] of names.reverse().entries()) {
+    const path = join(folder, name);
+    // Another process may have removed it in this moment.
+    bytes += await stat(path).then(
+      ({ size }) => size,
+      () => 0,
+    );
+    if (age < MAX_FILES && bytes <= MAX_BYTES && now - Number.parseInt(name, 10) <= MAX_AGE_MS) continue;
+    await unlink(path).catch(() => {});
+  }
 }
 
 interface OpenFile {
