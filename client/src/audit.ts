@@ -1,4 +1,4 @@
-import { clientAbi } from '@sealpost/contracts';
+import { settlementAbi } from '@sealpost/contracts';
 import {
   type AccountClaim,
   type BatchEntry,
@@ -207,7 +207,7 @@ class Audit {
       maxBlocks: MAX_LOG_BLOCKS,
       signal,
     })) {
-      const { args } = decodeEventLog({ abi: clientAbi, eventName: 'BatchCommitted', data, topics: of });
+      const { args } = decodeEventLog({ abi: settlementAbi, eventName: 'BatchCommitted', data, topics: of });
       const state = this.#lanes.get(args.lane);
       // What was committed after the heads were read is for the next audit.
       if (state === undefined || args.number > state.head.number) continue;

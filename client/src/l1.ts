@@ -1,4 +1,3 @@
-import { clientAbi } from '@sealpost/contracts';
 import {
   type Hex,
   keccakText,
@@ -9,9 +8,10 @@ import {
   toHex,
   ZERO_HASH,
 } from '@sealpost/prover';
-import { decodeFunctionResult, encodeFunctionData, type Transport } from 'viem';
+import type { Transport } from 'viem';
 import { abortable, type CallOptions, type Clock, withDeadline } from './clock.js';
 import { L1Error, RequestError } from './errors.js';
+import { decodeView, encodeIsIncluded, encodeView, type View } from './views.js';
 
 /** Rungs of the finality ladder that the L1 decides (PROTOCOL.md §10). */
 export type L1Rung = 'committed' | 'safe' | 'finalized';
@@ -49,8 +49,6 @@ export interface L1Options {
 }
 
 type Tag = 'latest' | 'safe' | 'finalized';
-/** Functions of the contract that are only read. */
-type View = Extract<(typeof clientAbi)[number], { type: 'function' }>['name'];
 
 /** What receipts of a lane are judged by, as it was read `at` a time by the clock. */
 type RunningTerm = Pick<ReceiptTerms, 'term' | 'signer' | 'operator'> & { readonly at: number };
@@ -123,8 +121,8 @@ export class L1 {
     let maxIncludeDelay: unknown;
     try {
       [laneCount, maxIncludeDelay] = await Promise.all([
-        caller.read('laneCount', [], 'latest', call),
-        caller.read('maxIncludeDelay', [], 'latest', call),
+        caller.read('laneCount()', [], 'latest', call),
+        caller.read('maxIncludeDelay()', [], 'latest', call),
       ]);
     } catch (cause) {
       if (cause instanceof L1Error && cause.code !== 'l1.rpc' && cause.code !== 'l1.foreign_contract') throw cause;
@@ -153,7 +151,11 @@ export class L1 {
 
   /** `Settlement.head(lane)` at the newest block. */
   async head(lane: number, call: CallOptions = {}): Promise<{ number: bigint; nextSequence: bigint; timestamp: bigint }> {
-    const [number, nextSequence, timestamp] = (await this.#call.read('head', [lane], 'latest', call)) as [bigint, bigint, bigint];
+    const [number, nextSequence, timestamp] = (await this.#call.read('head(uint16)', [lane], 'latest', call)) as [
+      bigint,
+      bigint,
+      bigint,
+    ];
     return { number, nextSequence, timestamp };
   }
 
@@ -177,9 +179,18 @@ export class L1 {
   async #runningTerm(lane: number, call: CallOptions): Promise<RunningTerm> {
     const known = this.#terms.get(lane);
     if (known !== undefined && this.#clock.now() - known.at < MAX_TERM_AGE_MS) return known;
-    const read = (functionName: View, args: readonly unknown[]) => this.#call.read(functionName, args, 'latest', call);
-    const [term, account, minBond] = await Promise.all([read('term', [lane]), read('operator', [lane]), read('minBond', [])]);
-    const [bond, exitRequestedAt, , signer] = (await read('operatorOf', [lane, account])) as [bigint, bigint, Hex, Hex];
+    const read = (view: View, ...args: (number | Hex)[]) => this.#call.read(view, args, 'latest', call);
+    const [term, account, minBond] = await Promise.all([
+      read('term(uint16)', lane),
+      read('operator(uint16)', lane),
+      read('minBond()'),
+    ]);
+    const [bond, exitRequestedAt, , signer] = (await read('operatorOf(uint16,address)', lane, account as Hex)) as [
+      bigint,
+      bigint,
+      Hex,
+      Hex,
+    ];
     const operator = { bond, minBond: minBond as bigint, exitRequestedAt };
     const running = { term: term as number, signer, operator, at: this.#clock.now() };
     this.#terms.set(lane, running);
@@ -191,7 +202,7 @@ export class L1 {
     const key = `${lane}/${term}`;
     let signer = this.#signers.get(key);
     if (signer === undefined) {
-      signer = (await this.#call.read('receiptSigner', [lane, term], 'latest', call)) as Hex;
+      signer = (await this.#call.read('receiptSigner(uint16,uint32)', [lane, term], 'latest', call)) as Hex;
       this.#signers.set(key, signer);
     }
     return { term, signer, operator: undefined };
@@ -228,7 +239,7 @@ export class L1 {
   }
 
   async #readSlot(lane: number, number: bigint): Promise<BatchSlot> {
-    const read = async (tag: Tag) => (await this.#call.read('batchHash', [lane, number], tag, {})) as Hex;
+    const read = async (tag: Tag) => (await this.#call.read('batchHash(uint16,uint64)', [lane, number], tag, {})) as Hex;
     const committed = await read('latest');
     if (committed === ZERO_HASH) return { committed, rung: 'committed' };
     // Where the contract was not there yet, or the node has no such block, the batch is not on that rung.
@@ -278,7 +289,7 @@ export class L1 {
 
   /** What the contract itself says about a proof, all of §9 checked on chain at the newest block. */
   async isIncluded(proof: MessageProof, call: CallOptions = {}): Promise<boolean> {
-    return (await this.#call.read('isIncluded', [proofToContract(proof)], 'latest', call)) === true;
+    return BigInt(await this.#call.call('isIncluded', encodeIsIncluded(proofToContract(proof)), 'latest', call)) === 1n;
   }
 }
 
@@ -294,17 +305,20 @@ class Caller {
     this.#request = transport({}).request as never;
   }
 
-  async read(functionName: View, args: readonly unknown[], tag: Tag, call: CallOptions): Promise<unknown> {
-    const data = encodeFunctionData({ abi: clientAbi, functionName, args } as never);
-    const result = (await this.request('eth_call', [{ to: this.settlement, data }, tag], call)) as Hex;
-    if (result === '0x') {
-      throw new L1Error('l1.foreign_contract', `${functionName}: the contract at ${this.settlement} gave no answer at ${tag}`);
-    }
+  /** Asks a function of the contract that is only read. */
+  async read(view: View, args: readonly (number | bigint | Hex)[], tag: Tag, call: CallOptions): Promise<unknown> {
+    const answer = await this.call(view, encodeView(view, args), tag, call);
     try {
-      return decodeFunctionResult({ abi: clientAbi, functionName, data: result } as never);
+      return decodeView(view, answer);
     } catch (cause) {
-      throw new L1Error('l1.foreign_contract', `${functionName}: the answer of ${this.settlement} is of another type`, { cause });
+      throw new L1Error('l1.foreign_contract', `${view}: the answer of ${this.settlement} is of another type`, { cause });
     }
+  }
+
+  async call(what: string, data: Hex, tag: Tag, call: CallOptions): Promise<Hex> {
+    const answer = (await this.request('eth_call', [{ to: this.settlement, data }, tag], call)) as Hex;
+    if (answer !== '0x') return answer;
+    throw new L1Error('l1.foreign_contract', `${what}: the contract at ${this.settlement} gave no answer at ${tag}`);
   }
 
   async request(method: string, params: readonly unknown[], call: CallOptions): Promise<unknown> {

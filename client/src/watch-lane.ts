@@ -1,4 +1,4 @@
-import { clientAbi } from '@sealpost/contracts';
+import { settlementAbi } from '@sealpost/contracts';
 import {
   type AccountClaim,
   type BatchEntry,
@@ -160,7 +160,7 @@ export class LaneWatch {
     await this.#goBack(call);
     const range = { fromBlock: this.#progress.block + 1n, toBlock: to };
     for await (const log of logsOf(l1, [BATCH_COMMITTED, word(this.lane)], { ...range, ...call })) {
-      const { args } = decodeEventLog({ abi: clientAbi, eventName: 'BatchCommitted', data: log.data, topics: log.topics });
+      const { args } = decodeEventLog({ abi: settlementAbi, eventName: 'BatchCommitted', data: log.data, topics: log.topics });
       if (args.number <= this.#progress.number) continue;
       if (args.number !== this.#progress.number + 1n) throw missingLogs(this.lane, this.#progress.number + 1n);
       if (!(await this.#take(args.header, args.batchHash, call))) return;
