@@ -2,7 +2,9 @@ import {
   type Hex,
   keccakText,
   type MessageProof,
+  type ProtocolError,
   proofToContract,
+  type Receipt,
   type ReceiptTerms,
   type SettlementView,
   toHex,
@@ -50,8 +52,16 @@ export interface L1Options {
 
 type Tag = 'latest' | 'safe' | 'finalized';
 
-/** What receipts of a lane are judged by, as it was read `at` a time by the clock. */
-type RunningTerm = Pick<ReceiptTerms, 'term' | 'signer' | 'operator'> & { readonly at: number };
+/** What receipts of a term are judged by, as it was read `at` a time by the clock. */
+interface KnownTerm extends Pick<ReceiptTerms, 'term' | 'signer' | 'operator'> {
+  /** The operator's address. */
+  readonly account: Hex;
+  readonly at: number;
+  /** Since which block signers that were met are retired; 0 for others'. */
+  readonly retired: Map<Hex, bigint>;
+}
+
+type Terms = Omit<ReceiptTerms, 'chainId' | 'settlement'>;
 
 /** A block of the main network. */
 const MAX_TERM_AGE_MS = 12_000;
@@ -81,8 +91,7 @@ export class L1 {
   readonly #maxSlotAgeMs: number;
   readonly #slots = new Map<string, { slot: Promise<BatchSlot>; at: number }>();
   readonly #commitments = new Map<string, { commitment: Promise<Commitment | undefined>; at: number }>();
-  readonly #signers = new Map<string, Hex>();
-  readonly #terms = new Map<number, RunningTerm>();
+  readonly #terms = new Map<string, KnownTerm>();
   #latestBlock = 0n;
 
   private constructor(call: Caller, options: L1Options, view: SettlementView, maxIncludeDelay: bigint) {
@@ -160,52 +169,67 @@ export class L1 {
   }
 
   /**
-   * What a receipt is judged by (§7): of the lane's running term, or of the one that `needs` names. Blocks only grow, so a
-   * known newest block that is enough for `includeBy` saves a request.
+   * What `verify` says of a receipt, given what the contract says of its term (§7). A signature of another signer than is known
+   * here is looked into: the signer may be new, or the operator may have retired this one since. With `binds`, for whoever relies
+   * on the promise, only the running term counts, and a signer whose receipts can still be held against the operator.
    */
-  async receiptTerms(
-    lane: number,
-    needs: { term?: number; includeBy: bigint },
-    call: CallOptions = {},
-  ): Promise<Omit<ReceiptTerms, 'chainId' | 'settlement'>> {
-    const running = await this.#runningTerm(lane, call);
-    const { term, signer, operator } =
-      needs.term === undefined || needs.term === running.term ? running : await this.#endedTerm(lane, needs.term, call);
-    if (needs.includeBy > this.#latestBlock + this.maxIncludeDelay) await this.block('latest', call);
-    return { signer, term, operator, latestBlock: this.#latestBlock, maxIncludeDelay: this.maxIncludeDelay };
+  async judge<T>(receipt: Receipt, verify: (terms: Terms) => T, binds: boolean, call: CallOptions): Promise<T> {
+    const { lane, includeBy } = receipt;
+    const termsOf = async (met?: Hex): Promise<Terms> => {
+      const maxAgeMs = met === undefined ? MAX_TERM_AGE_MS : this.#maxSlotAgeMs;
+      let known = await this.#term(lane, undefined, maxAgeMs, call);
+      if (!binds && receipt.term !== known.term) known = await this.#term(lane, receipt.term, maxAgeMs, call);
+      // Blocks only grow: a known newest block that is enough for `includeBy` saves a request.
+      if (includeBy > this.#latestBlock + this.maxIncludeDelay) await this.block('latest', call);
+      const at = met === undefined ? 0n : await this.#retiredAt(lane, known, met, binds, call);
+      const { term, signer, operator } = known;
+      const retired = at === 0n ? undefined : { signer: met as Hex, at };
+      return { term, signer, operator, retired, latestBlock: this.#latestBlock, maxIncludeDelay: this.maxIncludeDelay };
+    };
+    try {
+      return verify(await termsOf());
+    } catch (error) {
+      const { facts, cause } = error as ProtocolError;
+      const met = ((cause as ProtocolError | undefined)?.facts ?? facts)?.signer;
+      if (met === undefined) throw error;
+      return verify(await termsOf(met as Hex));
+    }
   }
 
-  /** A term, a bond or a signer changes by a transaction on the L1: what is known is believed no longer than it takes to see one. */
-  async #runningTerm(lane: number, call: CallOptions): Promise<RunningTerm> {
-    const known = this.#terms.get(lane);
-    if (known !== undefined && this.#clock.now() - known.at < MAX_TERM_AGE_MS) return known;
+  /** The running term, or the one that is named. It changes by a transaction on the L1: believed no longer than it takes to see one. */
+  async #term(lane: number, named: number | undefined, maxAgeMs: number, call: CallOptions): Promise<KnownTerm> {
+    const key = `${lane}/${named}`;
+    const known = this.#terms.get(key);
+    if (known !== undefined && this.#clock.now() - known.at < maxAgeMs) return known;
     const read = (view: View, ...args: (number | Hex)[]) => this.#call.read(view, args, 'latest', call);
-    const [term, account, minBond] = await Promise.all([
-      read('term(uint16)', lane),
-      read('operator(uint16)', lane),
-      read('minBond()'),
-    ]);
-    const [bond, exitRequestedAt, , signer] = (await read('operatorOf(uint16,address)', lane, account as Hex)) as [
+    const [term, account, minBond] = (await Promise.all(
+      named === undefined
+        ? [read('term(uint16)', lane), read('operator(uint16)', lane), read('minBond()')]
+        : [named, read('termOf(uint16,uint32)', lane, named).then((kept) => (kept as Hex[])[0])],
+    )) as [number, Hex, bigint | undefined];
+    const [bond, exitRequestedAt, , signer] = (await read('operatorOf(uint16,address)', lane, account)) as [
       bigint,
       bigint,
       Hex,
       Hex,
     ];
-    const operator = { bond, minBond: minBond as bigint, exitRequestedAt };
-    const running = { term: term as number, signer, operator, at: this.#clock.now() };
-    this.#terms.set(lane, running);
-    return running;
+    // Receipts of a term that is over bind by their signer alone.
+    const operator = minBond === undefined ? undefined : { bond, minBond, exitRequestedAt };
+    const now: KnownTerm = { term, account, signer, operator, at: this.#clock.now(), retired: new Map() };
+    this.#terms.set(key, now);
+    if (this.#terms.size > MAX_SLOTS) this.#terms.delete(this.#terms.keys().next().value as string);
+    return now;
   }
 
-  /** Who signed for a term that is over, as far as the contract still says. */
-  async #endedTerm(lane: number, term: number, call: CallOptions): Promise<Pick<ReceiptTerms, 'term' | 'signer' | 'operator'>> {
-    const key = `${lane}/${term}`;
-    let signer = this.#signers.get(key);
-    if (signer === undefined) {
-      signer = (await this.#call.read('receiptSigner(uint16,uint32)', [lane, term], 'latest', call)) as Hex;
-      this.#signers.set(key, signer);
-    }
-    return { term, signer, operator: undefined };
+  /** Since which block the operator's signer is retired; 0 if it never was its signer, or does not bind it any more and has to. */
+  async #retiredAt(lane: number, known: KnownTerm, signer: Hex, binds: boolean, call: CallOptions): Promise<bigint> {
+    const read = (view: View, ...args: (number | Hex)[]) => this.#call.read(view, args, 'latest', call);
+    if (binds && !(await read('isReceiptSigner(uint16,uint32,address)', lane, known.term, signer))) return 0n;
+    const at =
+      known.retired.get(signer) ??
+      ((await read('signerRetiredAt(uint16,address,address)', lane, known.account, signer)) as bigint);
+    known.retired.set(signer, at);
+    return at;
   }
 
   /** `Settlement.batchHash(lane, number)` at `latest`, and the highest rung on which it is the same. */

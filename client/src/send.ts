@@ -28,7 +28,6 @@ import {
   SIGNATURE_BYTES,
   toHex,
   verifyReceipt,
-  verifyReceiptProof,
   viewTree,
 } from '@sealpost/prover';
 import { abortable, type CallOptions, type Clock } from './clock.js';
@@ -37,7 +36,7 @@ import { type Http, isRetryable, type Log, planRetry, problemError } from './htt
 import type { L1 } from './l1.js';
 import type { Outbox, OutboxLane, OutboxRecord } from './outbox.js';
 import type { ReceiptKeeper } from './receipts.js';
-import type { Recoveries } from './verify.js';
+import { type Recoveries, verifyPromised } from './verify.js';
 
 /** The part of a viem account that signs bundles; a wallet's works as well as a local key's. */
 export interface BundleSigner {
@@ -378,8 +377,7 @@ export class LaneTurn {
     await this.#keep(given);
     if (lowerHex(given.bundleHash) === one.bundleHash) {
       if (given.lane !== this.#lane) throw badReceipt('lane', `expected a receipt for lane ${this.#lane}, got ${given.lane}`);
-      const terms = await l1.receiptTerms(this.#lane, { includeBy: given.includeBy }, this.#call());
-      verifyReceipt(given, { ...terms, ...l1.view }, recoveries);
+      await l1.judge(given, (terms) => verifyReceipt(given, { ...terms, ...l1.view }, recoveries), true, this.#call());
     } else {
       // §6: the log has this bundle under another signature of ours. Its proof says so, or the receipt is not ours.
       receipt = await this.#receiptOfTwin(one);
@@ -430,8 +428,7 @@ export class LaneTurn {
       throw error;
     }
     const proof = receiptProofFromJson(answer);
-    const terms = await l1.receiptTerms(this.#lane, proof.receipt, this.#call());
-    const proven = verifyReceiptProof(proof, l1.view, terms, recoveries);
+    const proven = await verifyPromised(proof, l1, recoveries, this.#call());
     if (proven.sender !== this.#sender || proven.lane !== this.#lane || proven.nonce !== nonce) {
       throw new ProtocolError(
         'proof.invalid',

@@ -6,14 +6,13 @@ import {
   Reader,
   type ReceiptProof,
   receiptProofFromJson,
-  verifyReceiptProof,
 } from '@sealpost/prover';
 import { abortable, type Clock } from './clock.js';
 import { RequestError, type SealpostError } from './errors.js';
 import { type Http, type Log, planRetry } from './http.js';
 import type { L1 } from './l1.js';
 import { readEvents } from './stream.js';
-import type { Recoveries, Rung } from './verify.js';
+import { type Recoveries, type Rung, verifyPromised } from './verify.js';
 
 export interface TopicOptions {
   /** A cursor to go on from; `latest`: only what is new; absent: from the beginning. */
@@ -215,8 +214,7 @@ class TopicOrder {
       if (typeof cursor !== 'string') throw new ProtocolError('proof.malformed', 'message.cursor: expected a string');
       json.field('proof');
       const proof = receiptProofFromJson(proofJson);
-      const terms = await l1.receiptTerms(proof.receipt.lane, proof.receipt, { signal });
-      const proven = verifyReceiptProof(proof, l1.view, terms, recoveries);
+      const proven = await verifyPromised(proof, l1, recoveries, { signal });
       if (proven.topic !== this.topic)
         throw new ProtocolError('proof.invalid', 'message: it is of another topic', { step: 'message' });
       if (this.#senders !== undefined && !this.#senders.has(proven.sender)) return undefined;

@@ -19,7 +19,6 @@ export const VIEWS = {
   'termOf(uint16,uint32)': ['address', 'bigint', 'bigint', 'bigint', 'number', 'bool', 'bigint'],
   'operator(uint16)': ['address'],
   'operatorOf(uint16,address)': ['bigint', 'bigint', 'address', 'address'],
-  'receiptSigner(uint16,uint32)': ['address'],
   'isReceiptSigner(uint16,uint32,address)': ['bool'],
   'signerRetiredAt(uint16,address,address)': ['bigint'],
 } as const satisfies Readonly<Record<string, readonly Word[]>>;

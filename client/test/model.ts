@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Parameters } from '@sealpost/contracts';
 import {
   type BatchHeader,
   type BundleView,
@@ -99,9 +100,9 @@ export class ModelSequencer {
     });
   }
 
-  static async start(anvil: Anvil, options: { laneCount?: number } = {}): Promise<ModelSequencer> {
+  static async start(anvil: Anvil, options: { laneCount?: number; parameters?: Parameters } = {}): Promise<ModelSequencer> {
     const { laneCount = 1 } = options;
-    const settlement = await anvil.deploy({ laneCount });
+    const settlement = await anvil.deploy({ ...options, laneCount });
     const model = new ModelSequencer(anvil, { chainId: 31_337n, settlement }, laneCount);
     await new Promise<void>((resolve) => model.#server.listen(0, '127.0.0.1', resolve));
     return model;

@@ -111,6 +111,17 @@ describe('each check of §7 by itself', () => {
     expect(step({ ...honest, includeBy: INCLUDE_BY - 1n })).toBe('signature');
   });
 
+  test('a signer that is retired, beyond what it can have signed before', () => {
+    const delay = { latestBlock: INCLUDE_BY, maxIncludeDelay: 100n };
+    const replaced = { ...terms, ...delay, signer: keyOf('next').address };
+    const retired = (at: bigint, signer = terms.signer) => step(honest, { ...replaced, retired: { signer, at } });
+    expect(step(honest, replaced)).toBe('signature');
+    expect(retired(INCLUDE_BY)).toBe('accepted');
+    expect(retired(INCLUDE_BY - 100n)).toBe('accepted');
+    expect(retired(INCLUDE_BY - 101n)).toBe('signature');
+    expect(retired(INCLUDE_BY, keyOf('other').address)).toBe('signature');
+  });
+
   test('the signer’s letters may be of either case', () => {
     expect(step(honest, { ...terms, signer: `0x${terms.signer.slice(2).toUpperCase()}` as Hex })).toBe('accepted');
   });
