@@ -101,9 +101,13 @@ describe('help', () => {
     'audit --help',
     'operator --help',
     'operator register --help',
+    'operator bond --help',
     'operator takeover --help',
     'postage --help',
     'postage withdraw --help',
+    'postage redeem --help',
+    'demand --help',
+    'answer --help',
     'doctor --help',
     'completion --help',
     'help exit-codes',
@@ -235,6 +239,26 @@ describe('send, inbox, proof, verify', () => {
     const nosuch = await run(['proof', id, '--out', join(folder, 'nosuch', 'x.json')]);
     expect(nosuch).toMatchObject({ code: 1, err: expect.stringContaining(`Next: mkdir -p ${join(folder, 'nosuch')}`) });
     await expect(stat(join(folder, 'nosuch'))).rejects.toThrow('ENOENT');
+  });
+
+  it('tells why the sequencer promises nothing, and the way past it', async () => {
+    const detail = 'the operator of lane 0 asked to leave in L1 block 7';
+    const refuse = (method: string) =>
+      method === 'POST'
+        ? { status: 503, problem: { code: 'unavailable', detail, retryAfterMs: 600_000 }, headers: { 'retry-after': '600' } }
+        : undefined;
+    model.faults.push(refuse);
+    const carol = join(folder, 'leaving.json');
+    await run(['keys', 'new', 'leaving', '--no-passphrase', '--out', carol]);
+    const { code, err } = await run(['send', '--to', 'alice', '--as', carol, '--timeout', '60', 'hello']);
+    model.faults.splice(model.faults.indexOf(refuse), 1);
+    expect(code).toBe(4);
+    expect(err).toContain(`the sequencer is not available: ${detail}, trying again (Ctrl-C stops)`);
+    const [said, next] = err.trim().split('\n').slice(-2);
+    expect(said).toContain(detail);
+    expect(next).toBe(
+      '  Next: sealpost send --resume   (the signed message is kept, and goes first; with --force it goes through the L1)',
+    );
   });
 
   it('waits for a rung, and says it in JSON', async () => {

@@ -119,6 +119,32 @@ async function openSigner(context: Context, settlement: Settlement, who: { lane:
   return { address: signer.address.toLowerCase() as Hex, registration };
 }
 
+/** Anybody may add to any operator's bond: after a penalty, say, so that nobody takes its lane. */
+export const operatorBond: Action = async (context, [amount], options) => {
+  const { output } = context;
+  const wei = amount as bigint;
+  if (wei === 0n) throw usageError('a bond of nothing changes nothing', 'sealpost operator bond 1');
+  const desk = await openDesk(context);
+  const { settlement } = desk;
+  const lane = chooseLane(context, desk, options.lane);
+  const account = await openSender(context, desk, options);
+  const operator =
+    options.operator === undefined
+      ? (account.address.toLowerCase() as Hex)
+      : await findAddress(context, desk, String(options.operator), '--operator');
+  const { addBond, ether } = await lazily();
+  const intent = addBond(lane, operator, wei);
+  await check(context, desk, account.address, intent);
+  const sent = await send(context, desk, account, intent);
+  const after = await settlement.operator(lane, operator, call(context));
+  printTable(context, `${operator} has ${ether(wei)} more of a bond on lane ${lane}.`, [
+    ...(await operatorRows(after, sent.blockNumber, settlement.parameters)),
+    sentRow(sent),
+  ]);
+  output.result({ lane, operator: withBondFreeFrom(after, settlement.parameters), added: wei, sent });
+  return 0;
+};
+
 export const operatorExit: Action = async (context, _args, options) => {
   const { output } = context;
   needAnswer(context, options);

@@ -1,14 +1,19 @@
+import { decodeBatchFile } from '@sealpost/prover';
 import type { Hex } from '../index.js';
-import type { PostageState } from '../settlement.js';
-import { usageError } from './exit.js';
+import type { Opening, PostageState } from '../settlement.js';
+import { failedStep } from '../verify.js';
+import { readWhole } from './demand.js';
+import { CliError, usageError } from './exit.js';
 import { number, plural } from './output.js';
-import type { Action } from './run.js';
+import type { Action, Context } from './run.js';
+import { connect } from './settings.js';
 import {
   call,
   check,
   chooseLane,
   chooseLanes,
   confirm,
+  type Desk,
   findAddress,
   lazily,
   openDesk,
@@ -117,6 +122,69 @@ export const postageWithdraw: Action = async (context, [amount], options) => {
   }
   return 0;
 };
+
+/**
+ * Pays the operator what a sender owes with its latest committed bundle: the bundle is the voucher, and whoever has it may redeem it.
+ */
+export const postageRedeem: Action = async (context, _args, options) => {
+  const { output } = context;
+  const desk = await openDesk(context);
+  const { settlement } = desk;
+  const lane = chooseLane(context, desk, options.lane);
+  const sender = await findAddress(context, desk, options.sender as string | undefined, '--sender');
+  const account = await openSender(context, desk, options);
+  const { ether, redeem } = await lazily();
+  const opening = await voucherOf(context, desk, lane, sender, options);
+  const { header, index, bundle } = opening;
+  const intent = redeem(opening);
+  const before = await settlement.postage(lane, sender, call(context));
+  await check(context, desk, account.address, intent);
+  const sent = await send(context, desk, account, intent);
+  const state = await settlement.postage(lane, sender, call(context));
+  const paid = state.redeemed - before.redeemed;
+  printTable(context, `The operator of term ${header.term} got ${ether(paid)} of the deposit of ${sender} on lane ${lane}.`, [
+    ['voucher', `entry ${header.firstSequence + BigInt(index)}, which owes ${ether(bundle.postage)} in all`],
+    ...rows(state, ether),
+    sentRow(sent),
+  ]);
+  output.result({ lane, sender, sequence: header.firstSequence + BigInt(index), paid, state, sent });
+  return 0;
+};
+
+/** The sender's latest committed entry: out of a batch file, or as the sequencer proves it. */
+async function voucherOf(
+  context: Context,
+  desk: Desk,
+  lane: number,
+  sender: Hex,
+  { file }: Record<string, unknown>,
+): Promise<Opening> {
+  const { committedBatch, latestEntryOf, openingOfFile, openingOfProof } = await lazily();
+  const { l1 } = desk.settlement;
+  if (file !== undefined) {
+    const bytes = await readWhole(String(file));
+    const { header } = await committedBatch(l1, lane, decodeBatchFile(bytes).number, call(context));
+    const latest = latestEntryOf(sender, bytes);
+    if (latest !== undefined) return openingOfFile(header, bytes, latest.index);
+    throw new CliError(1, 'voucher.missing', `${file} has no entry of ${sender}`, 'sealpost postage redeem --sender <who>');
+  }
+  const client = await connect(context, desk.settings);
+  const { nonce } = await client.account(sender, { lane, ...call(context) });
+  if (nonce === 0n) {
+    throw new CliError(1, 'voucher.missing', `${sender} sent nothing on lane ${lane}`, 'sealpost postage status');
+  }
+  const proof = await client.proof({ sender, lane, nonce: nonce - 1n }, call(context));
+  await client.verify(proof, call(context)).catch((error) => {
+    if (failedStep(error) !== 'slot') throw error;
+    throw new CliError(
+      4,
+      'voucher.not_committed',
+      `the latest bundle of ${sender} is not committed yet`,
+      'the same command again, in a moment',
+    );
+  });
+  return openingOfProof(proof);
+}
 
 export const postagePayout: Action = async (context, _args, options) => {
   const { output } = context;

@@ -255,6 +255,16 @@ export function createProgram(act: Act): Command {
       ),
     )
     .action(act(async () => (await import('./operator.js')).operatorRegister));
+  withIdentity(operator.command('bond'))
+    .addArgument(new Argument('<ether>', 'how much').argParser(ether))
+    .description("add to an operator's bond: your own, or another's")
+    .addOption(lane())
+    .option('--operator <who>', "another operator's: an address, a name, or a key file")
+    .addHelpText(
+      'after',
+      examples(['sealpost operator bond 1 --as operator.key', 'sealpost operator bond 1 --operator 0x90f7…b906 --as alice']),
+    )
+    .action(act(async () => (await import('./operator.js')).operatorBond));
   withIdentity(operator.command('rotate'))
     .description('change the receipt signer: register with another one')
     .addOption(lane())
@@ -316,11 +326,59 @@ export function createProgram(act: Act): Command {
       ),
     )
     .action(act(async () => (await import('./postage.js')).postageWithdraw));
+  withIdentity(postage.command('redeem'))
+    .description("pay a lane's operator what a sender owes with its latest committed bundle")
+    .addOption(lane())
+    .requiredOption('--sender <who>', 'whose bundle: an address, a name, or a key file')
+    .option('--file <file>', 'the batch file that has it, instead of asking the sequencer')
+    .addHelpText(
+      'after',
+      examples(
+        [
+          'sealpost postage redeem --sender 0x90f7…b906 --as operator.key',
+          'sealpost postage redeem --sender alice --file 12.batch',
+        ],
+        'Anybody who has the bundle may redeem it. Then: sealpost postage payout --account <operator>',
+      ),
+    )
+    .action(act(async () => (await import('./postage.js')).postageRedeem));
   withIdentity(postage.command('payout'))
     .description('send an account what the contract owes it: bonds, deposits, postage, rewards')
     .option('--account <address>', 'another account than that of the key')
     .addHelpText('after', examples(['sealpost postage payout --as alice']))
     .action(act(async () => (await import('./postage.js')).postagePayout));
+
+  const sequence = () => new Option('--sequence <sequence>', "the entry's place in its lane").argParser(bigWhole);
+  withIdentity(program.command('demand'))
+    .description('ask in the contract for an entry to be opened: no answer costs the operator its penalty')
+    .addOption(lane())
+    .addOption(sequence())
+    .option('--receipt <file>', 'the promise of an entry that is due and not committed')
+    .addOption(yes())
+    .addHelpText(
+      'after',
+      examples(
+        [
+          'sealpost demand --lane 0 --sequence 12 --as alice',
+          'sealpost demand --sequence 12 --receipt hello.receipt.json --as alice',
+        ],
+        'A receipt file: sealpost proof <id> --wait accepted --out <file>. The fee goes to who answers, or comes back.',
+      ),
+    )
+    .action(act(async () => (await import('./demand.js')).demand));
+  withIdentity(program.command('answer'))
+    .description('open an entry that is demanded, and earn the fee')
+    .addOption(lane())
+    .addOption(sequence())
+    .option('--file <file>', 'the batch file that has it, instead of asking the sequencer')
+    .addHelpText(
+      'after',
+      examples(
+        ['sealpost answer --lane 0 --sequence 12 --as bob', 'sealpost answer --sequence 12 --file 3.batch --as bob'],
+        'Sequencers answer by themselves; this is for whoever has the batch file when one does not.',
+      ),
+    )
+    .action(act(async () => (await import('./demand.js')).answer));
 
   program
     .command('doctor')
