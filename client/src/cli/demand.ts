@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { type Receipt, receiptFromJson, receiptProofFromJson, ZERO_ADDRESS } from '@sealpost/prover';
+import { type Receipt, receiptFromJson, receiptProofFromJson, signedReceipt, ZERO_ADDRESS } from '@sealpost/prover';
 import type { CommittedBatch, DemandState } from '../settlement.js';
 import { CliError, usageError } from './exit.js';
 import { number, plural } from './output.js';
@@ -31,7 +31,7 @@ export const demand: Action = async (context, _args, options) => {
   const lane = promised?.lane ?? chooseLane(context, desk, options.lane);
   const sequence = needSequence(context, options);
   const account = await openSender(context, desk, options);
-  const { batchOfSequence, demandCommitted, demandPromised, ether, signedReceiptOf } = await lazily();
+  const { batchOfSequence, demandCommitted, demandPromised, ether } = await lazily();
   // What is committed is demanded as that: the contract takes a receipt only for what is not.
   const batch = await batchOfSequence(settlement.l1, lane, sequence, call(context));
   if (batch === undefined && promised === undefined) {
@@ -46,7 +46,7 @@ export const demand: Action = async (context, _args, options) => {
   const term = batch?.header.term ?? (promised as Receipt).term;
   const intent =
     batch === undefined
-      ? demandPromised(sequence, signedReceiptOf(promised as Receipt), fee)
+      ? demandPromised(sequence, signedReceipt(promised as Receipt), fee)
       : demandCommitted(batch.header, Number(sequence - batch.header.firstSequence), fee);
   await check(context, desk, account.address, intent);
   const { answerDelay, penalty } = settlement.parameters;

@@ -1,6 +1,6 @@
-import { decodeBatchFile } from '@sealpost/prover';
+import { decodeBatchFile, type Opening } from '@sealpost/prover';
 import type { Hex } from '../index.js';
-import type { Opening, PostageState } from '../settlement.js';
+import type { PostageState } from '../settlement.js';
 import { failedStep } from '../verify.js';
 import { readWhole } from './demand.js';
 import { CliError, usageError } from './exit.js';
