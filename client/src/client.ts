@@ -34,6 +34,7 @@ import {
   type Draft,
   fitsBody,
   fitsBundle,
+  type Postage,
   Sender,
 } from './send.js';
 import {
@@ -82,6 +83,8 @@ export interface ClientOptions {
   readonly expirySeconds?: number | undefined;
   /** How many messages are signed together at most; a proof has a path of log2 of it. */
   readonly maxMessagesPerBundle?: number | undefined;
+  /** Pays for what is sent where that has a price: `payPostage` of `@sealpost/client/postage`. Without it nothing is paid. */
+  readonly postage?: Postage | undefined;
 }
 
 /**
@@ -232,9 +235,9 @@ export class SealpostClient {
     const fetch = options.fetch ?? ((input, init) => globalThis.fetch(input, init));
     this.#http = new Http({ url, fetch, clock, random, log });
     if (account !== undefined) {
-      const expirySeconds = options.expirySeconds ?? 3_600;
+      const { expirySeconds = 3_600, postage } = options;
       const own = { http: this.#http, recoveries: this.#recoveries };
-      this.#sender = new Sender({ ...own, l1, account, outbox, receipts, clock, random, log, expirySeconds });
+      this.#sender = new Sender({ ...own, l1, account, outbox, receipts, clock, random, log, expirySeconds, postage });
     }
   }
 

@@ -74,7 +74,16 @@ export class SendError extends SealpostError {
   readonly unsent?: readonly Message[];
 
   constructor(
-    code: 'send.no_account' | 'send.refused' | 'send.nonce_behind' | 'send.nonce_unclear' | 'send.too_large' | 'send.bad_signer',
+    code:
+      | 'send.no_account'
+      | 'send.refused'
+      | 'send.nonce_behind'
+      | 'send.nonce_unclear'
+      | 'send.postage_limit'
+      | 'send.postage_unclear'
+      | 'send.postage_unfunded'
+      | 'send.too_large'
+      | 'send.bad_signer',
     message: string,
     details: ErrorDetails & { unsent?: readonly Message[] | undefined } = {},
   ) {

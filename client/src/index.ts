@@ -48,7 +48,7 @@ export {
   type SuiteName,
   sealMessages,
 } from './seal.js';
-export { type Accepted, BUNDLE_TYPES, type BundleSigner } from './send.js';
+export { type Accepted, BUNDLE_TYPES, type BundleSigner, type PayingAccount, type Postage } from './send.js';
 export * from './status.js';
 export type { TopicMessage, TopicOptions } from './topic.js';
 export {

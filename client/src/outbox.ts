@@ -24,6 +24,8 @@ export interface OutboxHead {
   readonly next: bigint;
   /** Its receipt, for checking the next one's `previous` (PROTOCOL.md §7). */
   readonly receipt?: { readonly term: number; readonly sequence: bigint } | undefined;
+  /** Its postage, wei: what the account owes on the lane is not more. */
+  readonly postage?: bigint | undefined;
 }
 
 /**
@@ -93,9 +95,13 @@ export function checkReplacement(
   checkPlace(record, head, before);
 }
 
-/** The head after `accept`: it never moves back. */
-export const laterHead = (head: OutboxHead | undefined, next: OutboxHead): OutboxHead =>
-  head === undefined || next.next >= head.next ? next : head;
+/** The head after `accept`: it never moves back, and what is owed is never less; a bundle that went through the L1 owes nothing new. */
+export function laterHead(head: OutboxHead | undefined, next: OutboxHead): OutboxHead {
+  if (head === undefined) return next;
+  const later = next.next >= head.next ? next : head;
+  const known = head.postage ?? 0n;
+  return (later.postage ?? 0n) >= known ? later : { ...later, postage: known };
+}
 
 interface LaneState {
   head: OutboxHead | undefined;

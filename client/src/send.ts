@@ -1,5 +1,6 @@
 import {
   type Bundle,
+  type BundleFields,
   type BundleHead,
   bundleDigest,
   bundleHash,
@@ -87,7 +88,7 @@ export interface Accepted {
 /** What a bundle's bytes may come to, and what a request's. The rest of a body is for frames of other bundles. */
 const MAX_BODY_BYTES = 4_194_304;
 const MAX_BODY_BUNDLES = 64;
-/** A bundle that expired while it waited is signed again this often before the sequencer's clock is blamed. */
+/** A bundle that expired while it waited, or that has become dearer, is signed again this often. */
 const MAX_RENEWALS = 3;
 const BUNDLE_OVERHEAD = HEADER_BYTES + SIGNATURE_BYTES;
 /**
@@ -115,6 +116,31 @@ export const fitsBody = (bundles: number, bodyBytes: number, bytes: number): boo
 export const fitsBundle = (count: number, bytes: number, payloadBytes: number, maxMessages: number): boolean =>
   count < Math.min(maxMessages, MAX_MESSAGES) && BUNDLE_OVERHEAD + bytes + bytesInBundle(payloadBytes) <= MAX_BUNDLE_BYTES;
 
+/** An account whose bundles are to be paid for, and how to ask about it. */
+export interface PayingAccount {
+  readonly sender: Hex;
+  readonly lane: number;
+  readonly http: Http;
+  /** The postage of its last bundle that the outbox knows to be accepted, in wei. */
+  readonly known: bigint;
+  /** Whether signed bundles wait in the outbox. */
+  readonly pending: boolean;
+  /** The account's bundle in the log that has this nonce: its signature and its receipt are verified. */
+  readonly entryAt: (nonce: bigint) => Promise<{ readonly fields: BundleFields } | undefined>;
+  readonly call: CallOptions;
+}
+
+/**
+ * Says what postage is signed: of each of these bundles, one after the other. `refused`: the one that there is was signed before,
+ * and the sequencer did not take its postage. See `payPostage`.
+ * @throws SendError if it is not to be paid
+ */
+export type Postage = (
+  account: PayingAccount,
+  bundles: readonly (readonly Message[])[],
+  refused?: { readonly postage: bigint; readonly error: RequestError },
+) => Promise<readonly bigint[]>;
+
 export interface SenderOptions {
   readonly http: Http;
   readonly l1: L1;
@@ -127,6 +153,8 @@ export interface SenderOptions {
   readonly recoveries: Recoveries;
   /** From signing to expiry. */
   readonly expirySeconds: number;
+  /** Nothing is paid without it. */
+  readonly postage?: Postage | undefined;
 }
 
 /** A bundle with its signature, and the root over its messages: to hash each of them is a fifth of what sending them costs. */
@@ -257,9 +285,11 @@ export class LaneTurn {
     onAccepted: (accepted: Accepted, draft: number | undefined) => void,
   ): Promise<void> {
     let nonce = await this.#nextNonce();
+    // All of them before the first is signed.
+    const postage = await this.#pay(group.map(({ messages }) => messages));
     const ready: Outgoing[] = [];
     for (const [index, draft] of group.entries()) {
-      const signed = await this.#sign(draft.messages, nonce);
+      const signed = await this.#sign(draft.messages, nonce, postage?.[index] ?? this.#known);
       const record = { nonce, count: draft.messages.length, bundle: encodeBundle(signed.bundle), job: draft.job };
       // A crash before this line forgets a signature that nobody has seen. From here on the nonce belongs to these bytes:
       // after a crash they are what `run` finds and submits first.
@@ -297,10 +327,30 @@ export class LaneTurn {
     return parseUint((answer as { nonce?: unknown } | null)?.nonce, 64);
   }
 
-  async #sign(messages: readonly Message[], nonce: bigint): Promise<Signed> {
+  get #known(): bigint {
+    return this.#outbox.head?.postage ?? 0n;
+  }
+
+  async #pay(bundles: readonly (readonly Message[])[], refused?: { postage: bigint; error: RequestError }) {
+    return this.#options.postage?.(
+      {
+        sender: this.#sender,
+        lane: this.#lane,
+        http: this.#options.http,
+        known: this.#known,
+        pending: this.#outbox.pending.length > 0,
+        entryAt: (nonce) => this.#entryAt(nonce),
+        call: this.#call(),
+      },
+      bundles,
+      refused,
+    );
+  }
+
+  async #sign(messages: readonly Message[], nonce: bigint, postage: bigint): Promise<Signed> {
     const { clock, expirySeconds } = this.#options;
     const expiry = BigInt(Math.floor(clock.now() / 1_000) + expirySeconds);
-    const head = { lane: this.#lane, sender: this.#sender, nonce, expiry, postage: 0n };
+    const head = { lane: this.#lane, sender: this.#sender, nonce, expiry, postage };
     return signBundle(this.#options, head, messages, this.#signal);
   }
 
@@ -375,12 +425,15 @@ export class LaneTurn {
     let receipt = given;
     // Before it is judged: one that does not hold may be evidence.
     await this.#keep(given);
+    let { postage } = one.bundle;
     if (lowerHex(given.bundleHash) === one.bundleHash) {
       if (given.lane !== this.#lane) throw badReceipt('lane', `expected a receipt for lane ${this.#lane}, got ${given.lane}`);
       await l1.judge(given, (terms) => verifyReceipt(given, { ...terms, ...l1.view }, recoveries), true, this.#call());
     } else {
       // §6: the log has this bundle under another signature of ours. Its proof says so, or the receipt is not ours.
-      receipt = await this.#receiptOfTwin(one);
+      const twin = await this.#twinOf(one);
+      receipt = twin.receipt;
+      postage = twin.fields.postage;
       await this.#keep(receipt);
     }
     const { head } = this.#outbox;
@@ -393,6 +446,7 @@ export class LaneTurn {
     await this.#outbox.accept(one.record.nonce, {
       next: one.record.nonce + BigInt(one.record.count),
       receipt: { term: receipt.term, sequence: receipt.sequence },
+      postage,
     });
     const { nonce, count } = one.record;
     return { lane: this.#lane, nonce, count, bundleHash: receipt.bundleHash, receipt };
@@ -408,12 +462,12 @@ export class LaneTurn {
     }
   }
 
-  async #receiptOfTwin(one: Outgoing): Promise<Receipt> {
+  async #twinOf(one: Outgoing) {
     const entry = await this.#entryAt(one.record.nonce);
     if (entry === undefined || !isTwin(entry.fields, one)) {
       throw badReceipt('bundleHash', 'the receipt is of another bundle, and the entry at our nonce is not ours');
     }
-    return entry.receipt;
+    return entry;
   }
 
   /** The entry that holds our message with this nonce, by its verified proof; undefined if the sequencer has none. */
@@ -460,13 +514,18 @@ export class LaneTurn {
     const rest = queue.filter((other) => other !== one);
     const { nonce, count } = one.record;
     const facts = { lane: this.#lane, nonce: String(nonce), pending: true };
-    if (error.code === 'bundle.expired') {
-      // The same messages under the same nonce with a later expiry. At most one of the two can ever stand at this nonce, and
-      // whichever does has our messages: `isTwin` looks at them, not at the expiry.
+    const unpaid = error.code === 'bundle.postage';
+    if (error.code === 'bundle.expired' || unpaid) {
+      // The same messages under the same nonce with a later expiry, or more postage. At most one of them can ever stand at this
+      // nonce, and whichever does has our messages: `isTwin` looks at them, not at the rest.
       if (one.renewals >= MAX_RENEWALS) {
-        throw new SendError('send.refused', `${error.message}; this clock and the sequencer's disagree`, { facts, cause: error });
+        throw new SendError('send.refused', `${error.message}; signed anew ${MAX_RENEWALS} times`, { facts, cause: error });
       }
-      const renewed = await this.#signAgain(one, nonce);
+      const { postage } = one.bundle;
+      const paid = unpaid ? await this.#pay([one.bundle.messages], { postage, error }) : [postage];
+      // Nobody pays: it waits in the outbox for a client that does.
+      if (paid === undefined) throw error;
+      const renewed = await this.#signAgain(one, nonce, paid[0]);
       return [{ ...renewed, renewals: one.renewals + 1 }, ...rest];
     }
     if (REFUSED_FOR_GOOD.has(error.code)) throw await this.#withdraw(one, rest, error);
@@ -528,8 +587,8 @@ export class LaneTurn {
   }
 
   /** The same messages, signed anew, in the old bundle's place in the outbox: atomically, or a crash would leave both. */
-  async #signAgain(one: Outgoing, nonce: bigint): Promise<Outgoing> {
-    const signed = await this.#sign(one.bundle.messages, nonce);
+  async #signAgain(one: Outgoing, nonce: bigint, postage = one.bundle.postage): Promise<Outgoing> {
+    const signed = await this.#sign(one.bundle.messages, nonce, postage);
     const record = { ...one.record, nonce, bundle: encodeBundle(signed.bundle) };
     await this.#outbox.replace(one.record.nonce, record);
     const draft = this.#draftOf.get(one.record);

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import * as audit from '../src/audit.js';
 import * as browser from '../src/index.js';
 import * as node from '../src/node.js';
+import * as postage from '../src/postage.js';
 import * as settlement from '../src/settlement.js';
 import * as watch from '../src/watch.js';
 
@@ -13,6 +14,7 @@ it('the public list changes only on purpose', () => {
     '@sealpost/client': Object.keys(browser).sort(),
     '@sealpost/client/audit': Object.keys(audit).sort(),
     '@sealpost/client/node': Object.keys(node).sort(),
+    '@sealpost/client/postage': Object.keys(postage).sort(),
     '@sealpost/client/settlement': Object.keys(settlement).sort(),
     '@sealpost/client/watch': Object.keys(watch).sort(),
   }).toMatchSnapshot();
@@ -48,6 +50,12 @@ describe('in a browser', () => {
     // @hpke looks for Node's crypto, in a try, only where globalThis has none.
     expect([...new Set(imports)].sort()).toEqual(['@hpke/hybridkem-x-wing', 'crypto']);
     expect(text.includes('WebAssembly')).toBe(false);
+  }, 30_000);
+
+  it('what pays postage runs there, too, and is loaded by whoever pays', async () => {
+    const own = JSON.stringify(fileURLToPath(new URL('../dist/postage.js', import.meta.url)));
+    const { imports } = await bundle(`export * from ${own};`);
+    expect(imports).toEqual([]);
   }, 30_000);
 
   it('importing it does nothing, so nothing is left of what is not used', async () => {

@@ -10,6 +10,7 @@ import {
   buildReceipt,
   buildTree,
   bundleHash,
+  bundlePrice,
   bundleStructHash,
   type Domain,
   dataCid,
@@ -17,12 +18,15 @@ import {
   domainSeparator,
   encodeBatchFile,
   entryHash,
+  FREE,
   fieldsOf,
   formatMessageId,
   type Hex,
   headerToJson,
   type MerkleTree,
   messageAt,
+  type Price,
+  priceToJson,
   proofToJson,
   type Receipt,
   readBundle,
@@ -80,6 +84,11 @@ export class ModelSequencer {
   tamper: (message: Record<string, unknown>) => Record<string, unknown> = (message) => message;
   /** Codes for bundles that are to be refused for good. */
   refuse: (bundle: BundleView) => string | undefined = () => undefined;
+  /** What bundles cost, and the highest postage that anybody's deposit carries. */
+  price: Price = FREE;
+  carried = 2n ** 128n;
+  /** Changes what it says that an account owes. */
+  claim: (owed: bigint) => bigint = (owed) => owed;
   signingKey: Hex = receiptKey;
   includeDelay = 900n;
   /** Unix seconds; what expiry is compared with. */
@@ -315,13 +324,27 @@ export class ModelSequencer {
     if (view.expiry < this.now()) return error(422, 'bundle.expired');
     const { nonce } = this.#account(view.sender, view.lane);
     if (String(view.nonce) !== nonce) return error(409, 'bundle.nonce', { expected: nonce });
+    const owed = this.#owed(view.sender, view.lane);
+    const asked = owed + bundlePrice(this.price, view.count, bundle.length);
+    const expected = String(asked);
+    if (view.postage < asked) return error(402, 'bundle.postage', { expected });
+    if (view.postage > this.carried) return error(402, 'bundle.postage', { expected, available: String(this.carried - owed) });
     const [entry] = await this.append([bundle], view.lane);
     return { receipt: receiptToJson(this.forge((entry as Entry).receipt)) };
   }
 
   #account(address: Hex, lane: number) {
     const last = this.lanes[lane]?.entries.findLast((entry) => entry.void === 0 && entry.view.sender === address);
-    return { address, lane, nonce: String(last === undefined ? 0n : last.view.nonce + BigInt(last.view.count)) };
+    const nonce = String(last === undefined ? 0n : last.view.nonce + BigInt(last.view.count));
+    return { address, lane, nonce, owed: String(this.claim(this.#owed(address, lane))), price: priceToJson(this.price) };
+  }
+
+  #owed(sender: Hex, lane: number): bigint {
+    let owed = 0n;
+    for (const { view } of this.lanes[lane]?.entries ?? []) {
+      if (view.sender === sender && view.postage > owed) owed = view.postage;
+    }
+    return owed;
   }
 
   #find(sender: Hex, lane: number, nonce: bigint): Entry | undefined {
@@ -447,6 +470,7 @@ export class ModelSequencer {
         return { lane, term: 1, ...rungs, batch: batches.length };
       }),
       limits: { maxPayloadBytes: 65_536, maxMessagesPerBundle: 4_096, maxBundleBytes: 1_048_576, maxBodyBytes: 16_777_216 },
+      price: priceToJson(this.price),
     };
   }
 }

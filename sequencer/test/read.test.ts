@@ -35,6 +35,8 @@ describe('reading', () => {
       address: alice.address,
       lane: 0,
       nonce: '4',
+      owed: '0',
+      price: { perMessage: '0', perByte: '0' },
     });
     expect(await it.json(`/v1/accounts/0x${'12'.repeat(20)}`)).toMatchObject({ nonce: '0' });
     for (const path of ['0x12', alice.address.slice(2), `${alice.address}00`]) {
@@ -407,6 +409,7 @@ describe('reading', () => {
       laneCount: 1,
       lanes: [{ lane: 0, term: 1, accepted: '4', sealed: '0', committed: '2', safe: '0', finalized: '0', batch: 0 }],
       limits: { maxPayloadBytes: 65_536, maxMessagesPerBundle: 4_096, maxBundleBytes: 1_048_576, maxBodyBytes: 16_777_216 },
+      price: { perMessage: '0', perByte: '0' },
     });
     expect((await it.get('/healthz')).status).toBe(200);
     expect((await it.get('/readyz')).status).toBe(200);

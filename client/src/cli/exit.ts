@@ -107,6 +107,17 @@ function advice(code: string, facts: Facts, command: string): [ExitCode, string]
     case 'send.nonce_behind':
     case 'send.nonce_unclear':
       return [1, 'sealpost status'];
+    case 'send.postage_limit': {
+      const what = facts.pending === true ? 'sealpost send --resume' : 'sealpost send …';
+      return [1, `${what} --max-postage ${etherOf(facts.price)}   (out of a deposit: sealpost postage quote)`];
+    }
+    case 'send.postage_unfunded':
+      return [
+        1,
+        `sealpost postage deposit ${etherOf(facts.missing)} --lane ${facts.lane}   (final, it counts: sealpost send --resume)`,
+      ];
+    case 'send.postage_unclear':
+      return [1, 'sealpost audit   (is there a bundle of this account that the sequencer does not show?)'];
     case 'network.malformed':
       return [1, 'npm start   (writes it anew)'];
     case 'value.malformed':
@@ -114,4 +125,10 @@ function advice(code: string, facts: Facts, command: string): [ExitCode, string]
     default:
       return [1, `sealpost ${command} --help`];
   }
+}
+
+/** Wei as ether. By hand: no library is loaded for an error. */
+function etherOf(wei: unknown): string {
+  const digits = String(wei).padStart(19, '0');
+  return `${digits.slice(0, -18)}.${digits.slice(-18)}`.replace(/\.?0+$/, '');
 }

@@ -6,7 +6,7 @@ import { readWhole } from './demand.js';
 import { CliError, usageError } from './exit.js';
 import { number, plural } from './output.js';
 import type { Action, Context } from './run.js';
-import { connect } from './settings.js';
+import { connect, need } from './settings.js';
 import {
   call,
   check,
@@ -42,6 +42,50 @@ export const postageStatus: Action = async (context, _args, options) => {
   }
   const { chainId, settlement } = desk.settlement.view;
   output.result({ settlement, chainId, sender, lanes: shown });
+  return 0;
+};
+
+export const postageQuote: Action = async (context, _args, options) => {
+  const { output } = context;
+  const desk = await openDesk(context);
+  const url = need(desk.settings.url, 'sequencer', '--url', 'SEALPOST_URL');
+  const lane = chooseLane(context, desk, options.lane);
+  const sender = await findAddress(context, desk, (options.as ?? undefined) as string | undefined, '--as');
+  const [{ quotePostage, priceOf }, { sealedOverhead }, { ether }] = await Promise.all([
+    import('../postage.js'),
+    import('../seal.js'),
+    lazily(),
+  ]);
+  const [{ price, owed }, state] = await Promise.all([
+    quotePostage({ url, sender, lane }, call(context)),
+    desk.settlement.postage(lane, sender, call(context)),
+  ]);
+  const [messages, bytes] = [BigInt(options.messages as number), options.bytes as number];
+  // To a key of the usual kind: X25519.
+  const one = priceOf(price, [bytes + sealedOverhead(`0x${'00'.repeat(32)}`)]);
+  const { deposit, redeemed, withdrawing } = state;
+  const carried = redeemed + (deposit > withdrawing ? deposit - withdrawing : 0n);
+  const available = carried > owed ? carried - owed : 0n;
+  const cost = messages * one;
+  const missing = cost > available ? cost - available : 0n;
+  const isFree = price.perMessage + price.perByte === 0n;
+  printTable(
+    context,
+    isFree
+      ? `Messages are free on lane ${lane}.`
+      : `A message of ${plural(bytes, 'byte')}, sealed and sent alone, costs ${ether(one)} on lane ${lane}.`,
+    [
+      ['price', `${ether(price.perMessage)} a message, ${ether(price.perByte)} a byte of its bundle`],
+      [plural(messages, 'message'), ether(cost)],
+      ['owed so far', `${ether(owed)}, of which ${ether(owed > redeemed ? owed - redeemed : 0n)} are not redeemed yet`],
+      ['available', one === 0n ? ether(available) : `${ether(available)}, enough for ${plural(available / one, 'such message')}`],
+    ],
+  );
+  output.result({ lane, sender, price, messages, bytes, perMessage: one, cost, owed, available, missing, state });
+  if (isFree) return 0;
+  if (missing > 0n)
+    output.say(`  Next: sealpost postage deposit ${ether(missing).split(' ')[0]} --lane ${lane}   (it counts once it is final)`);
+  else output.say(`  Next: sealpost send --max-postage ${ether(one).split(' ')[0]} …`);
   return 0;
 };
 

@@ -124,6 +124,9 @@ export function createProgram(act: Act): Command {
     .option('--force', 'through the L1, past a sequencer that does not take it: costs a transaction and a fee')
     .addOption(new Option('--nonce <nonce>', 'with --force, where nobody else tells the next one').argParser(bigWhole))
     .addOption(yes())
+    .addOption(
+      new Option('--max-postage <ether>', 'the most that a message may cost; nothing is paid without it').argParser(ether),
+    )
     .addOption(rung())
     .addHelpText(
       'after',
@@ -132,6 +135,7 @@ export function createProgram(act: Act): Command {
           'sealpost send --to alice "hello"',
           'sealpost send --to alice --wait committed "hello"',
           'sealpost send --to 0x6fc2…cf1c --file lines.txt',
+          'sealpost send --to alice --max-postage 0.0001 "hello"',
           'git log -1 | sealpost send --to alice -',
           'sealpost send --force --to alice "hello"',
           'sealpost send --force --resume --yes',
@@ -304,6 +308,21 @@ export function createProgram(act: Act): Command {
     .option('--as <who>', 'whose: a name, a key file, or an address')
     .addHelpText('after', examples(['sealpost postage status --as alice', 'sealpost postage status --as 0x90f7…b906 --json']))
     .action(act(async () => (await import('./postage.js')).postageStatus));
+  postage
+    .command('quote')
+    .description('what messages cost, what is owed so far, and how far the deposit goes')
+    .addOption(lane())
+    .option('--as <who>', 'whose deposit: a name, a key file, or an address')
+    .addOption(new Option('--messages <count>', 'how many, each sent alone').argParser(whole).default(1))
+    .addOption(new Option('--bytes <count>', 'of the text of each').argParser(whole).default(100))
+    .addHelpText(
+      'after',
+      examples(
+        ['sealpost postage quote --as alice', 'sealpost postage quote --as alice --messages 1000 --bytes 280'],
+        'Then: sealpost postage deposit, and sealpost send --max-postage.',
+      ),
+    )
+    .action(act(async () => (await import('./postage.js')).postageQuote));
   withIdentity(postage.command('deposit'))
     .addArgument(new Argument('<ether>', 'how much').argParser(ether))
     .description('add to a deposit')

@@ -21,9 +21,12 @@ export const send: Action = async (context, [text], options) => {
   if (force && options.file !== undefined) {
     throw usageError('--force sends one message: each takes a transaction of its own', 'sealpost send --force --help');
   }
+  const { payPostage } = await import('../postage.js');
+  // Without leave it pays nothing, and says what it would cost before anything is signed.
+  const postage = payPostage({ maxPerMessage: (options.maxPostage as bigint | undefined) ?? 0n });
   if (options.resume === true) {
     const identity = await openKey(context, await chooseKey(context, settings, as), options);
-    const client = await connect(context, settings, identity);
+    const client = await connect(context, settings, identity, postage);
     if (force) return sendForced(context, settings, { client, identity, message: undefined }, options);
     const bundles = await client.resume(call).catch((error) => explainReset(context, settings, client, error));
     const messages = bundles.reduce((sum, { count }) => sum + count, 0);
@@ -44,12 +47,12 @@ export const send: Action = async (context, [text], options) => {
   const identity = await openKey(context, await chooseKey(context, settings, as, publicKey), options);
   const wait = options.wait as Rung | undefined;
   if (typeof options.file === 'string') {
-    const client = await connect(context, settings, identity);
+    const client = await connect(context, settings, identity, postage);
     const order = { file: options.file, to: publicKey, name, again: options.again === true, wait };
     return sendFile(context, client, order).catch((error) => explainReset(context, settings, client, error));
   }
   const message: Outbound = text === '-' ? { to: publicKey, payload: await readStdin() } : { to: publicKey, text: String(text) };
-  const client = await connect(context, settings, identity);
+  const client = await connect(context, settings, identity, postage);
   if (force) {
     return sendForced(context, settings, { client, identity, message }, options).catch((error) =>
       explainReset(context, settings, client, error),

@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, isAbsolute, join, resolve } from 'node:path';
 import type { LocalAccount } from 'viem';
-import type { Hex, L1, Log, Outbox, ReceiptKeeper, SealpostClient, SecretIdentity } from '../index.js';
+import type { Hex, L1, Log, Outbox, Postage, ReceiptKeeper, SealpostClient, SecretIdentity } from '../index.js';
 import {
   type KeyFileInfo,
   type Network,
@@ -137,8 +137,13 @@ export function need<T>(setting: Setting<T> | undefined, what: string, flag: str
   );
 }
 
-/** A client of the configured network; with an identity it can also send and open. */
-export async function connect(context: Context, settings: Settings, identity?: SecretIdentity): Promise<SealpostClient> {
+/** A client of the configured network; with an identity it can also send and open, and pay with `postage`. */
+export async function connect(
+  context: Context,
+  settings: Settings,
+  identity?: SecretIdentity,
+  postage?: Postage,
+): Promise<SealpostClient> {
   const url = need(settings.url, 'sequencer', '--url', 'SEALPOST_URL');
   const l1Url = need(settings.l1Url, 'L1 node', '--l1', 'SEALPOST_L1_URL');
   const settlement = need(settings.settlement, 'Settlement contract', '--settlement', 'SEALPOST_SETTLEMENT');
@@ -160,6 +165,7 @@ export async function connect(context: Context, settings: Settings, identity?: S
       log: sayRetries(context),
       outbox,
       receipts,
+      postage,
       ...(identity === undefined ? {} : { account: identity.account, keys: identity.keys }),
     },
     { signal: context.signal, timeoutMs: timeoutMs(context.flags, 15) },

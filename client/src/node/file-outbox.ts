@@ -229,19 +229,22 @@ const encodeHead = (head: OutboxHead): string =>
     version: 1,
     next: String(head.next),
     receipt: head.receipt === undefined ? undefined : { term: head.receipt.term, sequence: String(head.receipt.sequence) },
+    postage: head.postage === undefined ? undefined : String(head.postage),
   });
 
 function decodeHead(text: string): OutboxHead {
   try {
-    const { version, next, receipt } = JSON.parse(text) as {
+    const { version, next, receipt, postage } = JSON.parse(text) as {
       version: number;
       next: string;
       receipt?: { term: number; sequence: string };
+      postage?: string;
     };
     if (version !== 1) throw new Error(`version ${version}`);
     return {
       next: BigInt(next),
       receipt: receipt === undefined ? undefined : { term: receipt.term, sequence: BigInt(receipt.sequence) },
+      postage: postage === undefined ? undefined : BigInt(postage),
     };
   } catch (cause) {
     throw damaged('head.json', cause);
