@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { bundlePrice, MAX_BUNDLE_BYTES, MAX_MESSAGES } from '@sealpost/prover';
 import { describe, expect, test } from 'vitest';
 import { ConfigError, configReference, describeConfig, parseConfig, SETTINGS } from './config.js';
 
@@ -67,6 +68,11 @@ describe('parseConfig', () => {
     ['SEALPOST_MAX_FEE_GWEI', '1,5'],
     ['SEALPOST_MAX_FEE_GWEI', '-2'],
     ['SEALPOST_MAX_FEE_GWEI', '0.0000000001'],
+    ['SEALPOST_PRICE_PER_MESSAGE', '0.1'],
+    ['SEALPOST_PRICE_PER_MESSAGE', '1e15'],
+    ['SEALPOST_PRICE_PER_BYTE', '-1'],
+    ['SEALPOST_PRICE_PER_BYTE', String(2n ** 96n)],
+    ['SEALPOST_REDEEM_FACTOR', '0'],
     ['SEALPOST_L1_START_BLOCK', '99999999999999999999'],
     ['SEALPOST_LOG', 'loud'],
     ['SEALPOST_DATA', 'a\0b'],
@@ -87,6 +93,14 @@ describe('parseConfig', () => {
     ['12.25', 12_250_000_000n],
   ])('%s gwei', (text, wei) => {
     expect(parseConfig({ ...REQUIRED, SEALPOST_MAX_FEE_GWEI: text }).maxFeePerGas).toBe(wei);
+  });
+
+  test('prices are wei, exactly', () => {
+    const largest = 2n ** 96n - 1n;
+    const config = parseConfig({ ...REQUIRED, SEALPOST_PRICE_PER_MESSAGE: String(largest), SEALPOST_PRICE_PER_BYTE: '1' });
+    expect([config.pricePerMessage, config.pricePerByte]).toEqual([largest, 1n]);
+    // The largest bundle at the largest price is still a postage.
+    expect(bundlePrice({ perMessage: largest, perByte: largest }, MAX_MESSAGES, MAX_BUNDLE_BYTES) < 2n ** 128n).toBe(true);
   });
 
   test('a value that may be a secret is never repeated', () => {

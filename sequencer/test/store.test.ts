@@ -91,7 +91,8 @@ describe('a power failure', () => {
       lanes.map((lane) => {
         const first = next[lane] as bigint;
         next[lane] = first + 2n;
-        const bundle = (nonce: bigint) => ALICE.sign({ lane, nonce, messages: [message(TOPIC, `append ${at}, ${nonce}`)] });
+        const bundle = (nonce: bigint) =>
+          ALICE.sign({ lane, nonce, postage: 10n * nonce + 1n, messages: [message(TOPIC, `append ${at}, ${nonce}`)] });
         return groupOf(lane, first, [bundle(first), bundle(first + 1n)]);
       }),
     );
@@ -132,6 +133,10 @@ describe('a power failure', () => {
         const entries = groups.flatMap((group) => group.entries);
         expect(store.tail(lane).nextSequence, start).toBe(BigInt(entries.length));
         expect(entriesOf(store.entryPages(lane, 0n, 100)).map(plain)).toEqual(entries.map(plain));
+        const last = entries.at(-1);
+        expect(store.voucherOf(ALICE.address, lane)).toEqual(
+          last && { lane, sender: ALICE.address, postage: 10n * last.nonce + 1n, sequence: last.sequence },
+        );
         for (const { firstSequence, root, entries: own } of groups) {
           expect(store.groupOf(lane, firstSequence + 1n)).toMatchObject({ firstSequence, root, count: own.length });
         }
@@ -267,6 +272,21 @@ test('a database of before the first release is refused by its version', async (
   await (await createStore(path, genesisOf(1))).close();
   change(path, 'PRAGMA user_version = 1');
   await expect(loadStore(path)).rejects.toMatchObject({ code: 'store.damaged', message: expect.stringContaining('version 1') });
+  rmSync(folder, { recursive: true });
+});
+
+test('a database of before there were vouchers gets them, for what comes', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sealpost-store-'));
+  const path = join(folder, 'store');
+  const first = await createStore(path, genesisOf(1));
+  await first.appendGroups([groupOf(0, 0n, [ALICE.sign()])], []);
+  await first.close();
+  change(path, 'DROP TABLE vouchers; PRAGMA user_version = 3');
+  const store = await loadStore(path);
+  expect(store.voucherOf(ALICE.address, 0)).toBeUndefined();
+  await store.appendGroups([groupOf(0, 1n, [ALICE.sign({ nonce: 1n, postage: 7n })])], []);
+  expect(store.vouchers(undefined, 2)).toEqual([{ lane: 0, sender: ALICE.address, postage: 7n, sequence: 1n }]);
+  await store.close();
   rmSync(folder, { recursive: true });
 });
 
