@@ -21,6 +21,8 @@ import { L1Error, StoreFullError } from './ports.js';
 export const DEVELOPMENT_CHAIN_ID = 31_337n;
 /** Blocks kept when nothing becomes final: more than a week of no finality would fit no memory. */
 const MAX_KEPT_BLOCKS = 4_096n;
+/** How deep a block is that counts as final where the L1 does not finalize: more than any reorg that a live chain has seen. */
+const DEEP_BLOCKS = 128n;
 const BEFORE_EVERYTHING = -1n;
 const NOTHING_TOLD = { commitments: [], forced: [], demands: [], answered: [] } as const;
 const NOTHING: Rung = { number: 0n, nextSequence: 0n };
@@ -104,6 +106,19 @@ export function reconcile(kept: readonly L1Block[], branch: readonly L1Block[], 
   return first.number <= oldest.number ? { kind: 'lost' } : { kind: 'fetch', hash: first.parentHash };
 }
 
+/** The newest block that can be built on for good: final, or 128 deep while nothing becomes final (§7, §8); below 0 for none. */
+export function settledBlock({ latest, finalized }: Pick<L1View, 'latest' | 'finalized'>): bigint {
+  const deep = latest.number - DEEP_BLOCKS;
+  return finalized > deep ? finalized : deep;
+}
+
+/**
+ * Whether a reorg can no longer take away the takeover that a term began with; the first of a lane began with none. Until then nothing
+ * gets a sequence: if the takeover comes back elsewhere, its term begins at another one.
+ */
+export const isTakeoverSettled = ({ term, beginBlock }: LaneStanding, view: Pick<L1View, 'latest' | 'finalized'>): boolean =>
+  term === 1 || beginBlock <= settledBlock(view);
+
 /** What to do when the chain changes below `finalized`, or below everything we keep. */
 export type Verdict = 'follow' | 'follow loudly' | 'wait' | 'fatal';
 
@@ -163,6 +178,44 @@ export function findFault(
 }
 
 // ---- Driver ---------------------------------------------------------------------------------------------------------
+
+/**
+ * What the contract told of from block `from` up to `to`, by ranges of at most `maxBlocks`, each with its last block; at least that of
+ * `to`. Less is asked for where the node refuses.
+ * @throws L1Error, also where the chain changed meanwhile: what was given so far is of one chain
+ */
+export async function* eventRanges(
+  l1: L1,
+  from: bigint,
+  to: bigint,
+  maxBlocks: number,
+  until: Until,
+): AsyncGenerator<{ readonly first: bigint; readonly last: L1Block; readonly events: SettlementEvents }> {
+  let size = maxBlocks;
+  let first = from < to ? from : to;
+  while (first <= to) {
+    const end = first + BigInt(size) - 1n;
+    const last = end < to ? end : to;
+    const before = await until(l1.block(last));
+    let events: SettlementEvents;
+    try {
+      events = await until(l1.eventsBetween(first, last));
+    } catch (error) {
+      // Providers bound the range, the answer's size or its time, each in its own words: ask for less, at once.
+      const isRefused = error instanceof L1Error && (error.code === 'l1.rpc' || error.code === 'l1.timeout');
+      if (!isRefused || size === 1) throw error;
+      size = Math.ceil(size / 2);
+      continue;
+    }
+    const after = await until(l1.block(last));
+    // Logs by number are those of whichever chain the node was on: the last block must have stood still.
+    if (before === undefined || before.hash !== after?.hash) {
+      throw new L1Error('l1.rpc', `block ${last} changed while the logs before it were read`);
+    }
+    yield { first, last: before, events };
+    first = last + 1n;
+  }
+}
 
 export type FollowerStore = Pick<
   Store,
@@ -496,34 +549,13 @@ export class Follower {
   /** Reads commitments from `from` up to `to` by ranges; each range is one durable step that ends in its last block. */
   private async scan(from: bigint, to: bigint, until: Until): Promise<void> {
     const { l1, config } = this.options;
-    let size = config.logRangeBlocks;
-    let first = from < to ? from : to;
-    while (first <= to) {
-      const end = first + BigInt(size) - 1n;
-      const last = end < to ? end : to;
-      const before = await until(l1.block(last));
-      let events: SettlementEvents;
-      try {
-        events = await until(l1.eventsBetween(first, last));
-      } catch (error) {
-        // Providers bound the range, the answer's size or its time, each in its own words: ask for less, at once.
-        const isRefused = error instanceof L1Error && (error.code === 'l1.rpc' || error.code === 'l1.timeout');
-        if (!isRefused || size === 1) throw error;
-        size = Math.ceil(size / 2);
-        continue;
-      }
-      const after = await until(l1.block(last));
-      // Logs by number are those of whichever chain the node was on: the last block must have stood still.
-      if (before === undefined || before.hash !== after?.hash) {
-        throw new L1Error('l1.rpc', `block ${last} changed while the logs before it were read`);
-      }
+    for await (const { first, last, events } of eventRanges(l1, from, to, config.logRangeBlocks, until)) {
       const { standingsChanged: _, deposits: __, ...told } = events;
-      await this.persist({ keepFrom: last, keepUpTo: first - 1n, blocks: [before], ...told });
+      await this.persist({ keepFrom: last.number, keepUpTo: first - 1n, blocks: [last], ...told });
       // What changed in there is read anew with the next block.
       this.standings = undefined;
       this.depositsChanged = 'any';
-      this.kept = [before];
-      first = last + 1n;
+      this.kept = [last];
     }
   }
 

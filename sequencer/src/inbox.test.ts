@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { carriedTogether, settledBlock } from './inbox.js';
+import { settledBlock } from './follower.js';
+import { carriedTogether } from './inbox.js';
 import type { L1Block, SealedBatch } from './ports.js';
 
 const block = (number: bigint): L1Block => ({ number, hash: '0x', parentHash: '0x', timestamp: 0n });

@@ -1,4 +1,5 @@
 import { inclusionPath, readBundle, toHex, viewBundleHash, viewStructHash } from '@sealpost/prover';
+import { isTakeoverSettled, settledBlock } from './follower.js';
 import type {
   Commit,
   Entry,
@@ -12,25 +13,21 @@ import type {
   Store,
 } from './ports.js';
 
-/** How deep a forced bundle is where the L1 does not finalize, in blocks, when it gets its place (§8). */
-const DEEP_BLOCKS = 128n;
 const MAX_FORCED_PER_COMMIT = 128;
 /** Bundles of a lane's inbox that one append takes: as many as one commit need consume. */
 const AT_ONCE = 64;
 
-/** The newest block whose forced bundles may get a place: final, or deep where nothing becomes final (§8). */
-export function settledBlock({ latest, finalized }: Pick<L1View, 'latest' | 'finalized'>): bigint {
-  const deep = latest.number - DEEP_BLOCKS;
-  return finalized > deep ? finalized : deep;
-}
-
-/** The next bundles of every lane's inbox that have no place in the log and may get one, in order. */
+/** The next bundles of every lane's inbox that have no place in the log and may get one, in order: final, or deep enough (§8). */
 export function dueBundles(store: Pick<Store, 'genesis' | 'forcedWaiting'>, view: L1View | undefined): ForcedBundle[] {
   if (view === undefined) return [];
   const upTo = settledBlock(view);
   if (upTo < 0n) return [];
   const lanes = Array.from({ length: store.genesis.laneCount }, (_, lane) => lane);
-  return lanes.flatMap((lane) => store.forcedWaiting(lane, upTo, AT_ONCE));
+  const isOpen = (lane: number) => {
+    const standing = view.standings[lane];
+    return standing === undefined || isTakeoverSettled(standing, view);
+  };
+  return lanes.flatMap((lane) => (isOpen(lane) ? store.forcedWaiting(lane, upTo, AT_ONCE) : []));
 }
 
 /** What an entry is made of, but its place and its claims. */

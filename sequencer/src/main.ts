@@ -5,14 +5,17 @@ import { getRequestListener } from '@hono/node-server';
 import { type Domain, domainSeparator, type Hex, type Price, ZERO_ADDRESS } from '@sealpost/prover';
 import pino from 'pino';
 import { startL1 } from './adapters/l1-thread.js';
+import type { TermBeginning } from './adapters/lane-terms.js';
+import { mirroredFiles } from './adapters/mirror.js';
 import { createSigner, isSecp256k1Native, nativeHashing } from './adapters/native.js';
-import { createSignedMark, loadSignedMark, type SignedMarkFile } from './adapters/signed-mark.js';
+import { createSignedMark, loadSignedMark, type SignedMarkFile, type TermEnd } from './adapters/signed-mark.js';
 import { createStore, loadStore } from './adapters/sqlite.js';
 import { AccountRates } from './admission.js';
 import { type Config, ConfigError, configReference, describeConfig, parseConfig } from './config.js';
 import { RequestError } from './errors.js';
-import { DEVELOPMENT_CHAIN_ID, defaultFollowerConfig, Follower } from './follower.js';
+import { DEVELOPMENT_CHAIN_ID, defaultFollowerConfig, Follower, isTakeoverSettled } from './follower.js';
 import { createApp, type Readiness } from './http.js';
+import { ImportError, importLog } from './import.js';
 import { dueBundles } from './inbox.js';
 import { Lifecycle } from './lifecycle.js';
 import { Live } from './live.js';
@@ -23,11 +26,13 @@ import {
   type Genesis,
   type L1,
   L1Error,
+  type LaneStanding,
   type Log,
   type SettlementFacts,
   type Signer,
   type Store,
   StoreOpenError,
+  type Term,
 } from './ports.js';
 import { Deposits, type Tariff } from './postage.js';
 import { defaultPosterConfig, Poster } from './poster.js';
@@ -38,6 +43,7 @@ import { Responder } from './responder.js';
 import { type BatchDigest, type DigestRequest, Sealer } from './sealer.js';
 import { Sequencer } from './sequencer.js';
 import { createSubmit, submitFirst } from './submit.js';
+import { commonBatch, planTerm, readChain } from './terms.js';
 import { sparedCores, Thread } from './threads.js';
 import { type VerifierData, VerifierPool } from './verifier.js';
 
@@ -48,12 +54,16 @@ const USAGE = `The Sealpost sequencer, ${VERSION}.
   main.js run            load the database and run
   main.js run --create   make the database first if there is none
   main.js create         make the database, and end
+  main.js import --from DIR
+                         make the database of a lane that others ran, or bring one up to the contract’s head, from the contract’s
+                         logs and the batch files in DIR, which \`sealpost watch --mirror DIR\` keeps; before run, and again after a stop
   main.js check          check the settings and print them, secrets left out
   main.js reference      print every setting as a Markdown table
 
 Settings come from the environment; see sequencer/README.md. For example:
   SEALPOST_L1_URL=http://127.0.0.1:8545 SEALPOST_SETTLEMENT=0x… \\
   SEALPOST_POSTER_KEY_FILE=poster.key SEALPOST_SIGNER_KEY_FILE=signer.key  main.js run --create
+  main.js import --from mirror && sealpost operator takeover && main.js run      (with the same settings)
 `;
 
 /** The sequencer cannot start, or cannot go on: said in one line, with what to do. */
@@ -120,14 +130,18 @@ async function waitForL1<T>(log: Log, signal: AbortSignal, ask: () => Promise<T>
     } catch (error) {
       if (!(error instanceof L1Error)) throw error;
       if (failures === 0) log.warn('l1.waiting', { code: error.code, message: error.message });
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, waitMs);
-        signal.addEventListener('abort', () => [clearTimeout(timer), resolve()], { once: true });
-      });
-      signal.throwIfAborted();
+      await pause(waitMs, signal);
       waitMs = Math.min(5_000, waitMs * 2);
     }
   }
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener('abort', () => [clearTimeout(timer), resolve()], { once: true });
+  });
+  signal.throwIfAborted();
 }
 
 /** The contract must be what the keys and the database were made for: anything else is refused before anything is written. */
@@ -137,8 +151,7 @@ function checkSettlement(
   signer: Hex,
   poster: Hex,
 ): asserts facts is SettlementFacts {
-  if (facts === undefined)
-    throw new StartError(`there is no Settlement contract at ${settlement} on this L1: deploy it, or set SEALPOST_SETTLEMENT`);
+  if (facts === undefined) throw new StartError(noSettlement(settlement));
   for (const [lane, { receiptSigner, poster: expected }] of facts.lanes.entries()) {
     if (receiptSigner === ZERO_ADDRESS) {
       throw new StartError(
@@ -155,6 +168,9 @@ function checkSettlement(
     }
   }
 }
+
+const noSettlement = (settlement: Hex): string =>
+  `there is no Settlement contract at ${settlement} on this L1: deploy it, or set SEALPOST_SETTLEMENT`;
 
 function checkGenesis(stored: Genesis, expected: Genesis): void {
   for (const name of ['chainId', 'settlement', 'laneCount', 'signer'] as const) {
@@ -182,51 +198,146 @@ async function openStore(
   signal: AbortSignal,
 ): Promise<Opened> {
   const chainId = await waitForL1(log, signal, () => l1.chainId());
-  const facts = await waitForL1(log, signal, () => l1.settlement());
-  checkSettlement(facts, config.settlement, signer, l1.posterAddress);
-  const genesis: Genesis = { chainId, settlement: config.settlement, laneCount: facts.laneCount, signer };
+  const first = await waitForL1(log, signal, () => l1.settlement());
+  checkSettlement(first, config.settlement, signer, l1.posterAddress);
+  const genesis: Genesis = { chainId, settlement: config.settlement, laneCount: first.laneCount, signer };
   const path = databasePath(config);
-  const there = statSync(path, { throwIfNoEntry: false }) !== undefined;
+  const there = existsSync(path);
   const readMark = () => (existsSync(signedPath(config)) ? loadSignedMark(signedPath(config), genesis) : undefined);
   // Before an empty database is made in the place of one that is lost.
-  if (mode !== 'load' && !there) readMark()?.compare(() => 0n);
-  const store =
-    mode === 'create' || (mode === 'either' && !there)
-      ? await createStore(path, genesis)
-      : await loadStore(path, { onRecovery: (recovery) => log.warn('store.recovered', { ...recovery }) });
-  try {
+  if (mode !== 'load' && !there) readMark()?.compare((lane) => ({ ...termIn(first, lane), nextSequence: 0n }));
+  let store = mode === 'create' || (mode === 'either' && !there) ? await createStore(path, genesis) : await loadLog(config, log);
+  const { facts, begin } = await orClose(store, () => {
     checkGenesis(store.genesis, genesis);
-    const signed = readMark() ?? (await newSignedMark(config, l1, store, log, signal));
+    return settleTerms(config, l1, signer, store, first, log, signal);
+  });
+  if (begin.length > 0) {
+    await store.close();
+    store = await loadLog(config, log, begin);
+  }
+  return orClose(store, async () => {
+    const endOf = (lane: number): TermEnd => ({ ...termIn(facts, lane), nextSequence: store.tail(lane).nextSequence });
+    const signed = readMark() ?? (await newSignedMark(config, l1, store, endOf, log, signal));
     if (signed.tornSlots > 0) log.warn('signed.torn', { path: signedPath(config), slots: signed.tornSlots });
-    signed.begin((lane) => store.tail(lane).nextSequence);
+    signed.begin(endOf);
     return { store, signed, facts };
+  });
+}
+
+const loadLog = (config: Config, log: Log, begin: readonly TermBeginning[] = []): Promise<Store> =>
+  loadStore(databasePath(config), { begin, onRecovery: (recovery) => log.warn('store.recovered', { ...recovery }) });
+
+async function orClose<T>(store: Store, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
   } catch (error) {
     await store.close();
     throw error;
   }
 }
 
+/** The lane's running term. */
+const termIn = ({ lanes }: SettlementFacts, lane: number): Term => {
+  const { term, firstSequence } = lanes[lane] as LaneStanding;
+  return { term, firstSequence };
+};
+
+/**
+ * What every lane's log needs to go on in its running term. Waits while something would be dropped for a takeover that is not final.
+ * @throws StartError where the log is not the one that the contract has
+ */
+async function settleTerms(
+  config: Config,
+  l1: L1,
+  signer: Hex,
+  store: Store,
+  first: SettlementFacts,
+  log: Log,
+  signal: AbortSignal,
+): Promise<{ facts: SettlementFacts; begin: TermBeginning[] }> {
+  for (let facts: SettlementFacts | undefined = first, looks = 0; ; looks++) {
+    const begin: TermBeginning[] = [];
+    let waiting: number | undefined;
+    for (const lane of facts.lanes.keys()) {
+      const { plan, head } = await observeLane(facts, lane, store, (ask) => waitForL1(log, signal, () => ask(l1)));
+      const end = store.tail(lane).nextSequence;
+      if (plan.kind === 'older') throw new StartError(olderThan(config, lane, head.nextSequence, end));
+      if (plan.kind === 'import') {
+        throw new StartError(
+          `lane ${lane}: the contract has ${head.number} batches of others, of which the database has not all: bring it up to them with ` +
+            '`main.js import --from DIR`, from the batch files that `sealpost watch --mirror DIR` fetches',
+        );
+      }
+      if (plan.kind === 'wait') waiting = lane;
+      if (plan.kind === 'begin') {
+        const { lastNumber, droppedEntries } = plan;
+        const term = termIn(facts, lane);
+        begin.push({ lane, lastNumber, term });
+        const say = droppedEntries > 0n ? log.warn : log.info;
+        say('term.begins', { lane, ...term, droppedEntries, from: end - droppedEntries });
+      }
+    }
+    if (waiting === undefined) return { facts, begin };
+    if (looks === 0) {
+      const { term, beginBlock } = facts.lanes[waiting] as LaneStanding;
+      log.warn('term.waiting', {
+        lane: waiting,
+        term,
+        beginBlock,
+        message: 'the takeover is not final yet, and what an earlier term accepted and did not commit is dropped only once it is',
+      });
+    }
+    await pause(TAKEOVER_POLL_MS, signal);
+    facts = await waitForL1(log, signal, () => l1.settlement());
+    checkSettlement(facts, config.settlement, signer, l1.posterAddress);
+  }
+}
+
+const TAKEOVER_POLL_MS = 1_000;
+
+/** How a lane's log goes on, by what `ask` finds on the L1. */
+async function observeLane(
+  { lanes }: SettlementFacts,
+  lane: number,
+  store: Store,
+  ask: <T>(question: (l1: L1) => Promise<T>) => Promise<T>,
+) {
+  const standing = lanes[lane] as LaneStanding;
+  const chain = await ask(readChain);
+  const head = await ask((l1) => l1.head(lane));
+  const accepted = store.termOf(lane);
+  const common = await commonBatch(lane, store, (number) => ask((l1) => l1.batchHash(lane, number)), head.number);
+  const { nextSequence } = store.tail(lane);
+  return { plan: planTerm({ standing, chain, head, accepted, nextSequence, common }), head, common, accepted };
+}
+
+const olderThan = (config: Config, lane: number, committed: bigint, end: bigint): string =>
+  `lane ${lane}: the contract has batches of this term up to sequence ${committed - 1n}, but the log ends before sequence ${end}, or was never in this term, and ${signedPath(config)} does not say what was signed: ` +
+  'an older database, or an empty one, is in place. Nothing was signed now. Put the newest database back, all of its files; ' +
+  'if it is lost, give the lane up with `sealpost operator exit`';
+
 /**
  * There is no mark: after the database was made, and with the first start after an upgrade. What the L1 has and the log has not
  * says that something newer was signed; batches within the log are compared by the follower, before it has a view and anything
  * can be signed. What was signed beyond the log and is not on the L1 nobody can tell: hence the loud line.
  */
-async function newSignedMark(config: Config, l1: L1, store: Store, log: Log, signal: AbortSignal): Promise<SignedMarkFile> {
+async function newSignedMark(
+  config: Config,
+  l1: L1,
+  store: Store,
+  endOf: (lane: number) => TermEnd,
+  log: Log,
+  signal: AbortSignal,
+): Promise<SignedMarkFile> {
   const path = signedPath(config);
-  let isEmpty = true;
+  let isNew = true;
   for (let lane = 0; lane < store.genesis.laneCount; lane++) {
-    const { nextSequence: end } = store.tail(lane);
+    const { firstSequence, nextSequence: end } = endOf(lane);
     const { nextSequence: committed } = await waitForL1(log, signal, () => l1.head(lane));
-    if (committed > end) {
-      throw new StartError(
-        `lane ${lane}: the contract has batches up to sequence ${committed - 1n}, but the log ends before sequence ${end}, and ${path} is not there: ` +
-          'an older database, or an empty one, is in place. Nothing was signed now. Put the newest database back, all of its files; ' +
-          'if it is lost, give the lane up with `sealpost operator exit`',
-      );
-    }
-    if (end > 0n) isEmpty = false;
+    if (committed > end) throw new StartError(olderThan(config, lane, committed, end));
+    if (end > firstSequence) isNew = false;
   }
-  if (!isEmpty) {
+  if (!isNew) {
     log.warn('signed.missing', {
       path,
       message:
@@ -234,7 +345,57 @@ async function newSignedMark(config: Config, l1: L1, store: Store, log: Log, sig
         'if this database was restored from a backup, stop now: receipts that were signed after it would be signed again for other bundles',
     });
   }
-  return createSignedMark(path, store.genesis, (lane) => store.tail(lane).nextSequence);
+  return createSignedMark(path, store.genesis, endOf);
+}
+
+/** Brings the database of a lane that others run, or ran, up to the contract's head. It may be there or not, and we its operator or not yet. */
+async function importFrom(folder: string, config: Config, log: Log): Promise<void> {
+  const stopping = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    process.once(signal, () => stopping.abort(new StartError('stopped: what was imported stays, run this again')));
+  const { signer, l1, closeL1 } = openKeys(config);
+  try {
+    const chainId = await l1.chainId();
+    const facts = await l1.settlement();
+    if (facts === undefined) throw new StartError(noSettlement(config.settlement));
+    const genesis: Genesis = { chainId, settlement: config.settlement, laneCount: facts.laneCount, signer: signer.address };
+    let store = existsSync(databasePath(config)) ? await loadLog(config, log) : await createStore(databasePath(config), genesis);
+    const begin = await orClose(store, async () => {
+      checkGenesis(store.genesis, genesis);
+      const beginnings: TermBeginning[] = [];
+      for (const [lane, standing] of facts.lanes.entries()) {
+        const { plan, common, accepted } = await observeLane(facts, lane, store, (question) => question(l1));
+        if (plan.kind === 'go on') continue;
+        // What this database accepted is dropped only for a term that no reorg takes away.
+        if (accepted !== undefined && !isTakeoverSettled(standing, await readChain(l1))) {
+          throw new StartError(`lane ${lane} changed hands, and that is not final yet: run this again when it is`);
+        }
+        const isWhole = common.nextSequence === store.tail(lane).nextSequence;
+        if (!isWhole || accepted !== undefined) beginnings.push({ lane, lastNumber: common.number, term: undefined });
+      }
+      return beginnings;
+    });
+    if (begin.length > 0) {
+      await store.close();
+      store = await loadLog(config, log, begin);
+    }
+    await orClose(store, () =>
+      importLog({
+        store,
+        l1,
+        files: mirroredFiles(folder, genesis),
+        hashing: nativeHashing,
+        clock,
+        log,
+        startBlock: BigInt(config.l1StartBlock),
+        logRangeBlocks: defaultFollowerConfig.logRangeBlocks,
+        signal: stopping.signal,
+      }),
+    );
+    await store.close();
+  } finally {
+    await closeL1();
+  }
 }
 
 const databasePath = (config: Config): string => join(config.data, 'sequencer.sqlite');
@@ -286,7 +447,8 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
   const development = chainId === DEVELOPMENT_CHAIN_ID;
   const domain: Domain = { chainId, settlement: config.settlement };
   const separator = domainSeparator(domain);
-  const termOf = (lane: number) => facts.lanes[lane]?.term ?? 1;
+  const termOf = (lane: number) => termIn(facts, lane);
+  const termNumberOf = (lane: number) => termOf(lane).term;
 
   const deposits = new Deposits({ l1, view: () => view() });
   const follower = new Follower({
@@ -319,7 +481,7 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
   follower.onChange(() => poster.notify());
 
   const responder = new Responder({ store, view });
-  const redeemer = new Redeemer({ store, deposits, view, termOf, factor: config.redeemFactor });
+  const redeemer = new Redeemer({ store, deposits, view, termOf: (lane) => termOf(lane).term, factor: config.redeemFactor });
   const openings = new Openings({
     l1,
     store,
@@ -346,7 +508,7 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
     clock,
     log,
     limits: { maxEntries: config.sealMaxEntries, maxBytes: config.sealMaxBytes, maxAgeMs: config.sealMaxAgeMs },
-    termOf,
+    termOf: termNumberOf,
     // Before the L1 was seen, the backlog is unknown: then what is sealed counts as committed.
     committed: (lane) => view()?.lanes[lane]?.committed.number ?? store.lastBatch(lane)?.header.number ?? 0n,
     onSealed: () => poster.notify(),
@@ -460,7 +622,7 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
     domain,
     signer: signer.address,
     version: VERSION,
-    termOf,
+    termOf: termNumberOf,
     readiness,
     limits,
     price,
@@ -543,8 +705,14 @@ async function main(): Promise<void> {
     process.stdout.write(`${configReference()}\n`);
     return;
   }
-  const unknown = flags.find((flag) => flag !== '--create' || command !== 'run');
-  if (!['run', 'create', 'check'].includes(command) || unknown !== undefined) {
+  const from = command === 'import' && flags[0] === '--from' && flags.length === 2 ? flags[1] : undefined;
+  const unknown = from === undefined ? flags.find((flag) => flag !== '--create' || command !== 'run') : undefined;
+  if (command === 'import' && from === undefined) {
+    process.stderr.write('sealpost: expected a folder of batch files: main.js import --from DIR\n');
+    process.exitCode = 2;
+    return;
+  }
+  if (!['run', 'create', 'import', 'check'].includes(command) || unknown !== undefined) {
     process.stderr.write(`sealpost: unknown ${unknown ?? command}\n\n${USAGE}`);
     process.exitCode = 2;
     return;
@@ -557,6 +725,8 @@ async function main(): Promise<void> {
     const path = signedPath(config);
     if (existsSync(path)) loadSignedMark(path, { settlement: config.settlement, signer });
     else process.stdout.write(`${path} is not there: the next start makes it\n`);
+  } else if (from !== undefined) {
+    await importFrom(from, config, createLog(config.log));
   } else if (command === 'create') {
     const log = createLog(config.log);
     const { signer, l1, closeL1 } = openKeys(config);
@@ -574,7 +744,7 @@ async function main(): Promise<void> {
 }
 
 main().catch((error: Error) => {
-  const known = error instanceof ConfigError || error instanceof StartError || error instanceof StoreOpenError;
+  const known = [ConfigError, StartError, StoreOpenError, ImportError, L1Error].some((kind) => error instanceof kind);
   process.stderr.write(`sealpost: ${known ? error.message : (error.stack ?? error.message)}\n`);
   if (error instanceof ConfigError) process.stderr.write('Every setting: main.js reference\n');
   process.exit(error instanceof ConfigError ? 2 : 1);

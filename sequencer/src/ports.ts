@@ -95,13 +95,20 @@ export interface CommitGroup {
   readonly entries: readonly FullEntry[];
 }
 
-/** A commit group as stored; its signature is absent if it was lost in a crash before it was written down. */
+/** A commit group as stored; its signature is absent if it was lost in a crash before it was written down, or never made. */
 export interface GroupRecord {
   readonly lane: number;
   readonly firstSequence: bigint;
   readonly count: number;
   readonly root: Hex;
-  readonly signed?: { readonly includeBy: bigint; readonly signature: Hex } | undefined;
+  readonly signed?: { readonly term: number; readonly includeBy: bigint; readonly signature: Hex } | undefined;
+}
+
+/** A term of a lane (§7). Before it is final a reorg may let the same number begin elsewhere. */
+export interface Term {
+  readonly term: number;
+  /** The committed head where it began. */
+  readonly firstSequence: bigint;
 }
 
 /** A receipt statement with its signature, to be written down with the next group. */
@@ -207,6 +214,11 @@ export interface SendRecord {
  */
 export interface Store {
   readonly genesis: Genesis;
+
+  // Written at the start only, before the store is opened: `StoreOptions.begin`.
+
+  /** The term in which the entries of a lane that are not committed were accepted; undefined if none of ours ever began there. */
+  termOf(lane: number): Term | undefined;
 
   // Written by the sequencer only.
 
@@ -361,8 +373,9 @@ export interface SettlementFacts {
 }
 
 /** Who may act on a lane, at the newest block (§7). */
-export interface LaneStanding {
-  readonly term: number;
+export interface LaneStanding extends Term {
+  /** The block in which the term began. */
+  readonly beginBlock: bigint;
   /** Zero while the lane has no operator, or one that is not registered. */
   readonly poster: Hex;
   readonly receiptSigner: Hex;
@@ -370,9 +383,14 @@ export interface LaneStanding {
   readonly exitRequestedAt: bigint;
 }
 
+/** A commitment as the contract told of it, with the header that it is of. */
+export interface CommittedBatch extends Commitment {
+  readonly header: BatchHeader;
+}
+
 /** What the contract told of, in the order of the chain. */
 export interface SettlementEvents {
-  readonly commitments: readonly Commitment[];
+  readonly commitments: readonly CommittedBatch[];
   readonly forced: readonly ForcedBundle[];
   readonly demands: readonly Demand[];
   readonly answered: readonly Answered[];
@@ -476,6 +494,8 @@ export interface L1 {
   head(lane: number): Promise<LaneHead>;
   /** At a block by its number; nothing where the contract was not there yet. */
   depositOf(lane: number, sender: Hex, block: bigint): Promise<Deposit>;
+  /** The slot of a batch at the newest block: zero where none is committed. */
+  batchHash(lane: number, number: bigint): Promise<Hex>;
 
   /** The account that commits batches. */
   readonly posterAddress: Hex;

@@ -1,7 +1,7 @@
 import type { Hex, Price } from '@sealpost/prover';
 import { LRUCache } from 'lru-cache';
 import { RequestError, unavailable } from './errors.js';
-import { settledBlock } from './inbox.js';
+import { settledBlock } from './follower.js';
 import type { Deposit, L1, L1View, PostageKey } from './ports.js';
 import type { VerifiedBody } from './verifier.js';
 

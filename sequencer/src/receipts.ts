@@ -1,6 +1,7 @@
 import { buildReceipt, type Hex, type MerkleTree, type Receipt, receiptDigest, toHex, ZERO_ADDRESS } from '@sealpost/prover';
 import { LRUCache } from 'lru-cache';
 import { RequestError, unavailable } from './errors.js';
+import { isTakeoverSettled } from './follower.js';
 import {
   type Clock,
   type CommitGroup,
@@ -13,6 +14,7 @@ import {
   type Signer,
   type Store,
   StoreFullError,
+  type Term,
 } from './ports.js';
 
 /** Deadlines that can be kept: what the newest L1 head allows to be promised (PROTOCOL.md §7). */
@@ -41,17 +43,23 @@ export function promiseDeadline({ view, clock, maxIncludeDelay, maxL1AgeMs }: Pr
 }
 
 /**
- * Why nothing may be promised on a lane any more (PROTOCOL.md §7); undefined while it may.
+ * Why nothing may be promised on a lane yet, or any more (PROTOCOL.md §7); undefined while it may.
  * `own`: this sequencer's signer, and the term that it was started for.
  */
-export function whyNotOurs(lane: number, view: L1View | undefined, own: { signer: Hex; term: number }): string | undefined {
+export function whyNotOurs(lane: number, view: L1View | undefined, own: Term & { signer: Hex }): string | undefined {
   const standing = view?.standings[lane];
-  if (standing === undefined) return undefined;
-  const { term, poster, receiptSigner, exitRequestedAt } = standing;
+  if (view === undefined || standing === undefined) return undefined;
+  const { term, firstSequence, beginBlock, poster, receiptSigner, exitRequestedAt } = standing;
   if (term !== own.term) return `lane ${lane} is in term ${term}, this sequencer was started for term ${own.term}`;
+  if (firstSequence !== own.firstSequence) {
+    return `term ${term} of lane ${lane} begins at sequence ${firstSequence} since a reorg, this sequencer was started for ${own.firstSequence}: start it again`;
+  }
   if (exitRequestedAt > 0n) return `the operator of lane ${lane} asked to leave in L1 block ${exitRequestedAt}`;
   if (poster === ZERO_ADDRESS) return `lane ${lane} has no operator: its term has ended`;
   if (receiptSigner !== own.signer) return `lane ${lane} has another receipt signer now, ${receiptSigner}`;
+  if (!isTakeoverSettled(standing, view)) {
+    return `lane ${lane} was taken over in L1 block ${beginBlock}, which is not final yet: nothing is promised before it is`;
+  }
   return undefined;
 }
 
@@ -62,7 +70,7 @@ export interface ReceiptBookDeps {
   /** EIP-712 domain separator, 32 bytes. */
   readonly separator: Uint8Array;
   readonly terms: PromiseTerms;
-  readonly termOf: (lane: number) => number;
+  readonly termOf: (lane: number) => Term;
   readonly hashing: Hashing;
 }
 
@@ -79,10 +87,10 @@ export class ReceiptBook {
 
   constructor(private readonly deps: ReceiptBookDeps) {}
 
-  /** Why nothing may be promised on a lane any more. */
+  /** Why nothing may be promised on a lane yet, or any more. */
   whyNot(lane: number): string | undefined {
     const { signer, termOf, terms } = this.deps;
-    return whyNotOurs(lane, terms.view(), { signer: signer.address, term: termOf(lane) });
+    return whyNotOurs(lane, terms.view(), { signer: signer.address, ...termOf(lane) });
   }
 
   /** Signatures to be written down with the next group. They stay here until `saved` says that they are. */
@@ -117,13 +125,15 @@ export class ReceiptBook {
 
   private statementOf({ lane, firstSequence, count, root, signed }: GroupRecord): SignedStatement {
     const { signer, separator, terms, termOf, hashing } = this.deps;
-    if (signed !== undefined) return { lane, term: termOf(lane), firstSequence, count, root, ...signed };
+    const { term } = termOf(lane);
+    // What an earlier term signed nobody takes any more. Of what is committed since then it is promised anew, and kept already.
+    if (signed?.term === term) return { lane, firstSequence, count, root, ...signed };
     const key = `${lane}/${firstSequence}`;
     const kept = this.unsaved.get(key);
     if (kept !== undefined) return kept;
     const why = this.whyNot(lane);
     if (why !== undefined) throw unavailable(why);
-    const statement = { lane, term: termOf(lane), firstSequence, count, root, includeBy: promiseDeadline(terms) };
+    const statement = { lane, term, firstSequence, count, root, includeBy: promiseDeadline(terms) };
     // The group is durable, or it would not be here. A crash from here on leaves a mark that is not beyond the log.
     this.raiseMark(lane, firstSequence + BigInt(count));
     const made = { ...statement, signature: signer.sign(receiptDigest(separator, statement, hashing.keccak256)) as Hex };

@@ -21,7 +21,7 @@ export interface Run {
   readonly lane: number;
   /** 0 for a run made of the tail, one more with each merge. */
   readonly level: number;
-  /** Half open: every message of the lane in here is in this run. */
+  /** Half open: every message of the lane in here is in this run. What the file has beyond its end was dropped with a term. */
   readonly firstPlace: number;
   readonly endPlace: number;
   /** First key of each page. */
@@ -135,7 +135,10 @@ export function* placesInRun(run: Run, key: number, fromPlace: number, readPage:
     const { keys, places } = readPage(page);
     const start = lowerBound(keys, key);
     const end = lowerBound(keys, key + 1, start);
-    for (let at = lowerBound(places, fromPlace, start, end); at < end; at++) yield places[at] as number;
+    for (let at = lowerBound(places, fromPlace, start, end); at < end; at++) {
+      if ((places[at] as number) >= run.endPlace) return;
+      yield places[at] as number;
+    }
     if (end < keys.length) return;
   }
 }

@@ -11,7 +11,7 @@ import { AccountRates, submissionOfFrames } from '../src/admission.js';
 import { createApp, type HttpLimits, type Readiness } from '../src/http.js';
 import { Live } from '../src/live.js';
 import { Metrics } from '../src/metrics.js';
-import type { Clock, Genesis, L1Block, L1View, Log, SealedBatch, SignedMark, Store } from '../src/ports.js';
+import type { Clock, Genesis, L1Block, L1View, Log, SealedBatch, SignedMark, Store, Term } from '../src/ports.js';
 import type { Tariff } from '../src/postage.js';
 import { LogReader } from '../src/reader.js';
 import { ReceiptBook } from '../src/receipts.js';
@@ -23,6 +23,8 @@ import { type Body, type VerifiedBody, VerifierPool } from '../src/verifier.js';
 import { Account, DOMAIN, frames, type SignedBundle } from './bundles.js';
 
 export const SIGNER = createSigner(`0x${Buffer.from(new Account('sequencer').key).toString('hex')}`);
+/** Every test's lanes are in their first term. */
+const TERM: Term = { term: 1, firstSequence: 0n };
 export const MAX_INCLUDE_DELAY = 1_800n;
 /** Unix seconds at which every test's clock and L1 start. */
 export const START = 1_900_000_000n;
@@ -147,7 +149,7 @@ export class Pipeline {
       this.fatal.push(error);
       this.onSeal();
     };
-    const termOf = () => 1;
+    const termOf = () => TERM.term;
     this.sealer = new Sealer({
       store,
       digest: async (request) => {
@@ -171,7 +173,15 @@ export class Pipeline {
     const terms = { view, clock, maxIncludeDelay: MAX_INCLUDE_DELAY, maxL1AgeMs: options.maxL1AgeMs ?? 0 };
     const separator = domainSeparator(DOMAIN);
     const mark = options.wrapSigned?.(signed) ?? signed;
-    this.book = new ReceiptBook({ store, signer: SIGNER, signed: mark, separator, terms, termOf, hashing: nativeHashing });
+    this.book = new ReceiptBook({
+      store,
+      signer: SIGNER,
+      signed: mark,
+      separator,
+      terms,
+      termOf: () => TERM,
+      hashing: nativeHashing,
+    });
     const rates = options.rate && new AccountRates(...options.rate, () => clock.monotonic());
     const verify = (body: Body) => verifiers(laneCount).verify(body);
     this.sequencer = new Sequencer({
@@ -247,7 +257,7 @@ export class Pipeline {
         ? await createStore(pathIn(folder), genesisOf(options.laneCount ?? 1), options.store)
         : await loadStore(pathIn(folder), options.store);
     try {
-      const endOf = (lane: number) => store.tail(lane).nextSequence;
+      const endOf = (lane: number) => ({ ...TERM, nextSequence: store.tail(lane).nextSequence });
       const path = markIn(folder);
       const signed = existsSync(path) ? loadSignedMark(path, store.genesis) : createSignedMark(path, store.genesis, endOf);
       signed.begin(endOf);

@@ -414,7 +414,7 @@ describe('another database is put in the place of the newest', { timeout: 240_00
       settlement: `0x${'77'.repeat(20)}`,
       signer: `0x${'88'.repeat(20)}`,
     } as const;
-    createSignedMark(other, genesis, () => 0n).release();
+    createSignedMark(other, genesis, () => ({ term: 1, firstSequence: 0n, nextSequence: 0n })).release();
     for (const args of [['run'], ['check']]) {
       const it = run({ ...data('marked'), SEALPOST_SIGNED_FILE: other }, args);
       expect((await it.exited).code).toBe(1);

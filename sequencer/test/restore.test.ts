@@ -96,7 +96,7 @@ async function live(root: string, death?: Death) {
     promises.note(outcomes);
   }
   const ends = endsOf(it);
-  const marks = [0, 1].map((lane) => it.signed.markOf(lane));
+  const marks = [0, 1].map((lane) => it.signed.markOf(lane).nextSequence);
   await it.abandon();
   return { folder, promises, backups, ends, marks, raises };
 }
@@ -148,7 +148,7 @@ describe.each(deaths)('the process dies %s', (_, death) => {
         expect(outcomes.every((outcome) => 'receipt' in outcome)).toBe(true);
         promises.note(outcomes);
       }
-      expect([0, 1].map((lane) => again.signed.markOf(lane))).toEqual(endsOf(again));
+      expect([0, 1].map((lane) => again.signed.markOf(lane).nextSequence)).toEqual(endsOf(again));
       await again.stop();
     } finally {
       rmSync(root, { recursive: true });
@@ -180,10 +180,10 @@ test('no room for the mark: nothing is promised; with room, the same bundle gets
   });
   const bundle = alice.sign({ nonce: 0n });
   expect(await it.submit(bundle)).toMatchObject([{ error: { code: 'unavailable', retryAfterMs: 5_000 } }]);
-  expect(it.signed.markOf(0)).toBe(0n);
+  expect(it.signed.markOf(0).nextSequence).toBe(0n);
   isFull = false;
   expect(await it.submit(bundle)).toMatchObject([{ receipt: { sequence: 0n } }]);
-  expect(it.signed.markOf(0)).toBe(1n);
+  expect(it.signed.markOf(0).nextSequence).toBe(1n);
   expect(it.fatal).toEqual([]);
   await it.close();
 });

@@ -398,13 +398,13 @@ export function storeCompliance(name: string, factory: StoreFactory): void {
       expect(store.groupOf(0, 0n)).toEqual({ ...plain, signed: undefined });
       expect(store.groupOf(0, 1n)).toEqual({ ...plain, signed: undefined });
       expect(store.groupOf(0, 2n)).toBeUndefined();
-      const signed = { includeBy: 77n, signature: `0x${'ab'.repeat(65)}` as Hex };
+      const signed = { term: 1, includeBy: 77n, signature: `0x${'ab'.repeat(65)}` as Hex };
       const next = groupOf(0, 2n, [ALICE.sign({ nonce: 1n })]);
-      await store.appendGroups([next], [{ ...plain, term: 1, ...signed }]);
+      await store.appendGroups([next], [{ ...plain, ...signed }]);
       expect(store.groupOf(0, 1n)).toEqual({ ...plain, signed });
       expect(store.groupOf(0, 2n)).toEqual({ lane: 0, firstSequence: 2n, count: 1, root: next.root, signed: undefined });
       // Signatures alone, as the last write before a stop.
-      await store.appendGroups([], [{ lane: 0, term: 1, firstSequence: 2n, count: 1, root: next.root, ...signed }]);
+      await store.appendGroups([], [{ lane: 0, firstSequence: 2n, count: 1, root: next.root, ...signed }]);
       await close(store);
       expect((await load(path)).groupOf(0, 2n)?.signed).toEqual(signed);
     });

@@ -109,13 +109,13 @@ export function toEntry(row: EntryRow): Entry {
   };
 }
 
-/** Where the bundle file ends, as far as the database knows: behind the last entry of some lane. */
+/** Where the bundle file ends, as far as the database knows: behind the last entry of some lane, or behind what was dropped last. */
 export function endOfBundles(database: Database): number {
   const laneCount = database.prepare('SELECT lane_count FROM genesis').pluck().get() as number;
   const last = database.prepare(
     `SELECT file_offset + ${BUNDLE_AT} + bytes FROM entries WHERE position >= ? AND position < ? ORDER BY position DESC LIMIT 1`,
   );
-  let end = 0;
+  let end = database.prepare('SELECT COALESCE(MAX(file_offset), 0) FROM lane_terms').pluck().get() as number;
   for (let lane = 0; lane < laneCount; lane++) {
     end = Math.max(end, (last.pluck().get(positionOf(lane, 0n), positionOf(lane + 1, 0n)) as number | undefined) ?? 0);
   }

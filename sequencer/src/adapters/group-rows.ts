@@ -14,7 +14,7 @@ export function groupRows(database: Database): InsertGroups {
        file_offset, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const insertGroup = database.prepare('INSERT INTO groups (position, count, root) VALUES (?, ?, ?)');
-  const signGroup = database.prepare('UPDATE groups SET include_by = ?, signature = ? WHERE position = ?');
+  const signGroup = database.prepare('UPDATE groups SET term = ?, include_by = ?, signature = ? WHERE position = ?');
   const placeForced = database.prepare('UPDATE forced_bundles SET sequence = ? WHERE lane = ? AND inbox_index = ?');
   const insertVoucher = database.prepare(
     `INSERT INTO vouchers (lane, sender, postage, sequence) VALUES (?, ?, ?, ?) ON CONFLICT (lane, sender)
@@ -48,8 +48,8 @@ export function groupRows(database: Database): InsertGroups {
       at += BUNDLE_AT + (bytes as number);
     }
     for (const { position, count, root } of groups) insertGroup.run(position, count, fromHex(root));
-    for (const { lane, firstSequence, includeBy, signature } of signed) {
-      signGroup.run(Number(includeBy), fromHex(signature), positionOf(lane, firstSequence));
+    for (const { lane, term, firstSequence, includeBy, signature } of signed) {
+      signGroup.run(term, Number(includeBy), fromHex(signature), positionOf(lane, firstSequence));
     }
     for (const { lane, index, sequence } of forced) placeForced.run(Number(sequence), lane, Number(index));
   };

@@ -1,11 +1,11 @@
 import { beNice, serveThread } from '../threads.js';
-import { mergeRuns, type Postings, pagesOf, sortPostings } from '../topics.js';
+import { mergeRuns, type Postings, pagesOf, type Run, sortPostings } from '../topics.js';
 import { RunReader, RunWriter, removeRun, WRITE_PAGES } from './run-files.js';
 
 /** What the indexing thread is asked. A merge goes on with each `next`, so that sorting need not wait for its end. */
 export type IndexRequest =
   | { readonly kind: 'sort'; readonly run: number; readonly postings: Postings }
-  | { readonly kind: 'merge'; readonly run: number; readonly runs: readonly number[] }
+  | { readonly kind: 'merge'; readonly run: number; readonly runs: readonly Pick<Run, 'id' | 'endPlace'>[] }
   | { readonly kind: 'next' }
   | { readonly kind: 'drop'; readonly runs: readonly number[] };
 
@@ -64,8 +64,9 @@ serveThread(({ folder }: { folder: string }) => {
         return { value: fences, transfer: [fences.buffer] };
       }
       case 'merge': {
-        const readers = request.runs.map((id) => new RunReader(folder, id));
-        merge = { readers, writer: new RunWriter(folder, request.run), pages: mergeRuns(readers.map((reader) => reader.all())) };
+        const readers = request.runs.map(({ id }) => new RunReader(folder, id));
+        const pages = readers.map((reader, index) => reader.all((request.runs[index] as Run).endPlace));
+        merge = { readers, writer: new RunWriter(folder, request.run), pages: mergeRuns(pages) };
         return { value: undefined };
       }
       case 'next': {

@@ -31,6 +31,7 @@ export function startL1(options: Omit<L1Options, 'fetch'>): { readonly l1: L1; r
     eventsBetween: ask('eventsBetween'),
     head: ask('head'),
     depositOf: ask('depositOf'),
+    batchHash: ask('batchHash'),
     posterNonce: ask('posterNonce'),
     posterBalance: ask('posterBalance'),
     fees: ask('fees'),

@@ -99,10 +99,19 @@ export class RunReader {
     return { keys: page.subarray(0, page.length / 2), places: page.subarray(page.length / 2) };
   }
 
-  /** All pages in order, each in the memory of the one before: it is gone with the next. */
-  *all(): Generator<Postings> {
+  /** What is below `endPlace`, in pages in order, each in the memory of the one before: it is gone with the next. */
+  *all(endPlace: number): Generator<Postings> {
     const memory = new Float64Array(PAGE_BYTES / 8);
-    for (let page = 0; page < this.pages; page++) yield this.page(page, memory);
+    for (let page = 0; page < this.pages; page++) {
+      const { keys, places } = this.page(page, memory);
+      let kept = 0;
+      for (let at = 0; at < keys.length; at++) {
+        if ((places[at] as number) >= endPlace) continue;
+        keys[kept] = keys[at] as number;
+        places[kept++] = places[at] as number;
+      }
+      if (kept > 0) yield { keys: keys.subarray(0, kept), places: places.subarray(0, kept) };
+    }
   }
 
   close(): void {

@@ -4,8 +4,9 @@ import type { TopicSalt } from '../topics.js';
 /**
  * The numbered migrations, oldest first; `user_version` counts those that were applied, and those before them that no database
  * of today has. One stage writes each table: sequencer → entries, groups, vouchers, topic_runs; sealer → batches,
- * batch_leaves; follower → l1_blocks, commitments, forced_bundles, demands; poster → sends. The one exception: which sequence a forced bundle
- * got is written with the entry itself, by the sequencer.
+ * batch_leaves; follower → l1_blocks, commitments, forced_bundles, demands; poster → sends; the start, before there are stages → lane_terms,
+ * and what a term that is over takes along (lane-terms.ts). The one exception: which sequence a forced bundle got is written with the
+ * entry itself, by the sequencer.
  */
 const MIGRATIONS = [
   `CREATE TABLE genesis (
@@ -87,6 +88,21 @@ const MIGRATIONS = [
      lane INTEGER NOT NULL, sender BLOB NOT NULL, postage BLOB NOT NULL, sequence INTEGER NOT NULL,
      PRIMARY KEY (lane, sender)
    ) STRICT, WITHOUT ROWID;`,
+  `-- The term that a signature is of (PROTOCOL.md §7).
+   ALTER TABLE groups ADD COLUMN term INTEGER NOT NULL DEFAULT 1;
+
+   -- The term in which a lane's entries that are not committed were accepted; none where nothing was accepted since the last cut.
+   -- file_offset: entries that are added from now on stand behind it in the bundle file; what is before it and has no row was dropped.
+   CREATE TABLE lane_terms (
+     lane INTEGER PRIMARY KEY, term INTEGER, first_sequence INTEGER, file_offset INTEGER NOT NULL
+   ) STRICT;
+   WITH RECURSIVE lanes (lane) AS (
+     SELECT 0 FROM genesis UNION ALL SELECT lane + 1 FROM lanes, genesis WHERE lane + 1 < lane_count
+   ), newest (lane, term) AS (
+     SELECT lane, COALESCE((SELECT MAX(term) FROM batches WHERE batches.lane = lanes.lane), 1) FROM lanes
+   )
+   INSERT INTO lane_terms SELECT lane, term,
+     COALESCE((SELECT MIN(first_sequence) FROM batches WHERE batches.lane = newest.lane AND batches.term = newest.term), 0), 0 FROM newest;`,
 ];
 
 /** Version 1, of before the first release, held the bundles inside SQLite: it is not carried over. */

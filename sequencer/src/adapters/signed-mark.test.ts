@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Genesis } from '../ports.js';
-import { createSignedMark, loadSignedMark, type SignedMarkFile } from './signed-mark.js';
+import { createSignedMark, loadSignedMark, type SignedMarkFile, type TermEnd } from './signed-mark.js';
 
 const GENESIS: Genesis = {
   chainId: 31_337n,
@@ -23,7 +23,7 @@ const GENESIS: Genesis = {
   signer: `0x${'a1'.repeat(20)}`,
 };
 const BLOCK = 4_096;
-const SLOT = 16;
+const SLOT = 32;
 const HEAD = 96;
 
 let folder: string;
@@ -37,10 +37,9 @@ afterEach(() => rmSync(folder, { recursive: true }));
 /** Of a log that ends there on each lane. */
 const at =
   (...ends: readonly number[]) =>
-  (lane: number) =>
-    BigInt(ends[lane] as number);
+  (lane: number): TermEnd => ({ term: 1, firstSequence: 0n, nextSequence: BigInt(ends[lane] as number) });
 const EMPTY = at(0, 0, 0);
-const marksOf = (mark: SignedMarkFile) => [0, 1, 2].map((lane) => Number(mark.markOf(lane)));
+const marksOf = (mark: SignedMarkFile) => [0, 1, 2].map((lane) => Number(mark.markOf(lane).nextSequence));
 /** What the next process reads. */
 const stored = () => marksOf(loadSignedMark(path, GENESIS));
 
@@ -70,7 +69,7 @@ describe('what is raised', () => {
       expect(stored()).toEqual(expected);
     }
     mark.close();
-    expect(loadSignedMark(path, GENESIS).markOf(2)).toBe(9_007_199_254_740_993n);
+    expect(loadSignedMark(path, GENESIS).markOf(2).nextSequence).toBe(9_007_199_254_740_993n);
   });
 
   test('a file made for a log that is there begins at its ends', () => {
@@ -144,13 +143,13 @@ describe('a write that was torn', () => {
       overwrite(offset, after.subarray(offset, offset + whole));
       const again = loadSignedMark(path, GENESIS);
       const expected = whole === SLOT ? 0xfe_dc_ba_98n : 0x01_23_45_67n;
-      expect(again.markOf(1)).toBe(expected);
-      // 4 zero bytes of the sequence are as they were.
-      expect(again.tornSlots).toBe(whole <= 4 || whole === SLOT ? 0 : 1);
-      again.begin(() => 0xfe_dc_ba_98n);
+      expect(again.markOf(1).nextSequence).toBe(expected);
+      // Term, first sequence and 4 zero bytes of the next one are as they were.
+      expect(again.tornSlots).toBe(whole <= 16 || whole === SLOT ? 0 : 1);
+      again.begin(at(0, 0xfe_dc_ba_98, 0));
       again.release();
       expect(loadSignedMark(path, GENESIS)).toMatchObject({ tornSlots: 0 });
-      expect(loadSignedMark(path, GENESIS).markOf(1)).toBe(0xfe_dc_ba_98n);
+      expect(loadSignedMark(path, GENESIS).markOf(1).nextSequence).toBe(0xfe_dc_ba_98n);
     }
   });
 
@@ -164,7 +163,7 @@ describe('a write that was torn', () => {
     overwrite(BLOCK * ([...blocks][0] as number), Buffer.alloc(BLOCK, 0xee));
     const again = loadSignedMark(path, GENESIS);
     expect(again.tornSlots).toBe(3);
-    expect(Number(again.markOf(1))).toBe(100);
+    expect(Number(again.markOf(1).nextSequence)).toBe(100);
   });
 });
 

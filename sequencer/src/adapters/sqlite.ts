@@ -24,6 +24,7 @@ import {
   type Store,
   StoreFullError,
   StoreOpenError,
+  type Term,
   type Voucher,
 } from '../ports.js';
 import { Thread, ThreadError } from '../threads.js';
@@ -31,6 +32,7 @@ import { SALT_WORDS } from '../topics.js';
 import { BundleFile, bundleFilePath } from './bundle-file.js';
 import { type EntryRow, endOfBundles, entryPages, toEntry, toFullEntry } from './entries.js';
 import type { IndexRequest } from './index-worker.js';
+import { beginTerms, type TermBeginning } from './lane-terms.js';
 import { packGroups } from './packed-groups.js';
 import { type Recovery, recoverAppends } from './recovery.js';
 import { bytesOfRuns, hasRun, runFolder, syncFolder } from './run-files.js';
@@ -41,6 +43,8 @@ import { placeNumber, readRuns, TopicIndex } from './topic-index.js';
 export interface StoreOptions {
   /** How large the database and the file of its bundles may each become; 0 for no limit but the disk's. */
   readonly maxBytes?: number;
+  /** Terms that begin on lanes now, before the store is opened: what an earlier one left uncommitted goes. All or nothing. */
+  readonly begin?: readonly TermBeginning[];
   /** Called while the store is opened, if the bundle file had what the database had not. */
   readonly onRecovery?: (recovery: Recovery) => void;
   /** The topic index could not be kept: the process must end and load again. By default the error is thrown to nobody. */
@@ -124,6 +128,7 @@ export async function loadStore(path: string, options: StoreOptions = {}): Promi
       try {
         const recovery = recoverAppends(database, bundles);
         if (recovery.appends > 0 || recovery.cutBytes > 0) options.onRecovery?.(recovery);
+        if (options.begin !== undefined) beginTerms(database, options.begin);
       } finally {
         bundles.close();
       }
@@ -280,6 +285,7 @@ class SqliteStore implements Store {
     });
     const inLane = 'position >= ? AND position < ?';
     this.statements = {
+      termOf: reader.prepare('SELECT term, first_sequence FROM lane_terms WHERE lane = ? AND term IS NOT NULL'),
       tail: reader.prepare(`SELECT position, accepted_at FROM entries WHERE ${inLane} ORDER BY position DESC LIMIT 1`),
       lastEntryOf: reader.prepare(`SELECT * FROM entries WHERE void = 0 AND sender = ? AND lane = ? ORDER BY nonce DESC LIMIT 1`),
       entryByNonce: reader.prepare(
@@ -303,14 +309,22 @@ class SqliteStore implements Store {
         'SELECT * FROM commitments WHERE lane = ? AND block_number <= ? ORDER BY number DESC LIMIT 1',
       ),
       sends: reader.prepare('SELECT * FROM sends ORDER BY rowid'),
+      // What a committed batch consumed waits no more, whoever made the batch.
       forcedWaiting: reader.prepare(
-        `SELECT * FROM forced_bundles WHERE lane = ? AND sequence IS NULL AND block_number <= ? ORDER BY inbox_index LIMIT ?`,
+        `SELECT * FROM forced_bundles WHERE lane = ? AND sequence IS NULL AND block_number <= ? AND inbox_index >= COALESCE((
+           SELECT inbox_count FROM commitments JOIN batches USING (lane, number) WHERE lane = ? ORDER BY number DESC LIMIT 1
+         ), 0) ORDER BY inbox_index LIMIT ?`,
       ),
       openDemands: reader.prepare('SELECT * FROM demands WHERE answered_block IS NULL AND deadline >= ? ORDER BY deadline'),
       forcedIn: reader.prepare(
         'SELECT lane, inbox_index, sequence FROM forced_bundles WHERE lane = ? AND sequence >= ? AND sequence < ? ORDER BY sequence',
       ),
     };
+  }
+
+  termOf(lane: number): Term | undefined {
+    const row = this.statements.termOf.get(lane) as { term: number; first_sequence: number } | undefined;
+    return row === undefined ? undefined : { term: row.term, firstSequence: BigInt(row.first_sequence) };
   }
 
   async appendGroups(
@@ -341,7 +355,7 @@ class SqliteStore implements Store {
   }
 
   forcedWaiting(lane: number, upToBlock: bigint, limit: number): ForcedBundle[] {
-    const rows = this.statements.forcedWaiting.all(lane, clamp(upToBlock), limit) as ForcedRow[];
+    const rows = this.statements.forcedWaiting.all(lane, clamp(upToBlock), lane, limit) as ForcedRow[];
     return rows.map((row) => ({
       lane: row.lane,
       index: BigInt(row.inbox_index),
@@ -414,7 +428,7 @@ class SqliteStore implements Store {
 
   groupOf(lane: number, sequence: bigint): GroupRecord | undefined {
     const row = this.statements.groupOf.get(positionOf(lane, sequence)) as
-      | { position: number; count: number; root: Buffer; include_by: number | null; signature: Buffer | null }
+      | { position: number; count: number; root: Buffer; term: number; include_by: number | null; signature: Buffer | null }
       | undefined;
     if (row === undefined || laneOf(row.position) !== lane) return undefined;
     const firstSequence = sequenceOf(row.position);
@@ -422,7 +436,7 @@ class SqliteStore implements Store {
     const signed =
       row.signature === null || row.include_by === null
         ? undefined
-        : { includeBy: BigInt(row.include_by), signature: toHex(row.signature) };
+        : { term: row.term, includeBy: BigInt(row.include_by), signature: toHex(row.signature) };
     return { lane, firstSequence, count: row.count, root: toHex(row.root), signed };
   }
 

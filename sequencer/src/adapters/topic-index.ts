@@ -200,7 +200,7 @@ export class TopicIndex {
     const index = this.lanes[lane] as LaneIndex;
     const id = this.nextRun++;
     const replaces = merged.map((old) => old.id);
-    await ask({ kind: 'merge', run: id, runs: replaces });
+    await ask({ kind: 'merge', run: id, runs: merged.map(({ id, endPlace }) => ({ id, endPlace })) });
     let fences: Fences | undefined;
     while (fences === undefined) {
       if (this.closing) return;

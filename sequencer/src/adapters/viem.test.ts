@@ -204,7 +204,9 @@ describe('answers', () => {
     const hash = batchHash(header);
     answer = result([log(hash)]);
     expect(await node().eventsIn(ZERO_HASH)).toEqual({
-      commitments: [{ lane: 2, number: 7n, batchHash: hash, transactionHash: ZERO_HASH, blockNumber: 3n, blockHash: ZERO_HASH }],
+      commitments: [
+        { header, lane: 2, number: 7n, batchHash: hash, transactionHash: ZERO_HASH, blockNumber: 3n, blockHash: ZERO_HASH },
+      ],
       forced: [],
       demands: [],
       answered: [],

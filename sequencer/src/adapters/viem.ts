@@ -5,7 +5,7 @@ import { type PrivateKeyAccount, privateKeyToAccount } from 'viem/accounts';
 import { getHttpRpcClient } from 'viem/utils';
 import type {
   Commit,
-  Commitment,
+  CommittedBatch,
   Fees,
   ForcedBundle,
   L1,
@@ -60,7 +60,16 @@ export function createL1(options: L1Options): L1 {
   let chainId: bigint | undefined;
 
   const read = async (
-    functionName: 'laneCount' | 'maxIncludeDelay' | 'head' | 'term' | 'operator' | 'operatorOf' | 'postageOf',
+    functionName:
+      | 'laneCount'
+      | 'maxIncludeDelay'
+      | 'head'
+      | 'batchHash'
+      | 'term'
+      | 'termOf'
+      | 'operator'
+      | 'operatorOf'
+      | 'postageOf',
     args: unknown[],
     block?: bigint,
   ) => {
@@ -82,8 +91,11 @@ export function createL1(options: L1Options): L1 {
       // Zero where there is none: then everything of it is zero, too.
       const operator = (await read('operator', [lane])) as Hex;
       const [, exitRequestedAt, poster, signer] = (await read('operatorOf', [lane, operator])) as [bigint, bigint, Hex, Hex];
+      const began = (await read('termOf', [lane, term])) as readonly [Hex, bigint, bigint, bigint, number, boolean, bigint];
       lanes.push({
         term,
+        firstSequence: began[1],
+        beginBlock: began[6],
         poster: poster.toLowerCase() as Hex,
         receiptSigner: signer.toLowerCase() as Hex,
         exitRequestedAt,
@@ -176,6 +188,7 @@ export function createL1(options: L1Options): L1 {
       const [deposit = 0n, redeemed = 0n, withdrawing = 0n] = state ?? [];
       return { deposit, redeemed, withdrawing };
     },
+    batchHash: async (lane, number) => (await read('batchHash', [lane, number])) as Hex,
 
     posterNonce: (which) => transactionCount(account, which),
 
@@ -445,7 +458,7 @@ function forcedBundleOf(log: Record<string, unknown>, settlement: Hex): ForcedBu
 }
 
 /** The batch hash is computed from the header in the event, and held against the one the contract put beside it. */
-function commitmentOf(log: Record<string, unknown>, settlement: Hex): Commitment {
+function commitmentOf(log: Record<string, unknown>, settlement: Hex): CommittedBatch {
   const { args } = eventOf(log, settlement, 'BatchCommitted');
   const { header } = args;
   const hash = batchHash(header);
@@ -453,6 +466,7 @@ function commitmentOf(log: Record<string, unknown>, settlement: Hex): Commitment
     throw new Error(`the header of batch ${args.lane}/${args.number} has not the hash ${args.batchHash}`);
   }
   return {
+    header,
     lane: header.lane,
     number: header.number,
     batchHash: hash,
