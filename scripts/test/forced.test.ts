@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { settlementAbi } from '@sealpost/contracts';
 import { concat, type Hex, toHex } from '@sealpost/prover';
 import { createWalletClient, http } from 'viem';
@@ -107,4 +108,38 @@ test('1,000 forced bundles that are overdue after an outage, under load, with a 
   expect(load.failures).toEqual([]);
   expect(await load.verdict()).toMatchObject(SOUND);
   expect(await audit(network)).toMatchObject({ clean: true });
+});
+
+test('a reorg takes a forced bundle with the commit that consumed it: its entry stays, sealed anew; it comes back as void', async () => {
+  const network = await startNetwork();
+  const [alice, bob] = [await newSender(network), await newSender(network)];
+  const forced = bob.sign(message());
+  const before = await l1Client(network.l1Url).getBlockNumber();
+  await force(network, [forced]);
+  await until('the inbox to be consumed', async () => (await consumed(network)) === 1n);
+  const sent = await fetch(`${network.url}/v1/bundles`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/octet-stream' },
+    body: Buffer.from(concat(...alice.sign(message()).parts)),
+  });
+  expect(await sent.json()).toMatchObject({ results: [{ receipt: { sequence: '1' } }] });
+  const l1 = l1Client(network.l1Url);
+  const headOf = (blockNumber: bigint) =>
+    l1.readContract({ ...contractOf(network), functionName: 'head', args: [0], blockNumber });
+  await until('both entries on the L1', async () => (await headOf(await l1.getBlockNumber()))[1] === 2n);
+  const depth = (await l1.getBlockNumber()) - before;
+  await l1.request({ method: 'anvil_reorg', params: [Number(depth), []] } as never);
+  // Dead and alive again on the way: what is to be sealed anew is found by whoever comes.
+  network.sequencer?.signal('SIGKILL');
+  await network.sequencer?.exited;
+  await network.startSequencer();
+  const log = () => readFileSync(network.folder.file('log.jsonl'), 'utf8');
+  await until('the batches to be sealed anew', () => log().includes('"batch.unsealed"'), 120_000);
+  await until('both entries on the L1 again', async () => (await headOf(await l1.getBlockNumber()))[1] === 2n, 120_000);
+  expect(await consumed(network)).toBe(0n);
+  expect(await nextNonce(network, bob.address)).toBe(1n);
+  await force(network, [forced]);
+  await until('the inbox to be consumed again', async () => (await consumed(network)) === 1n, 120_000);
+  expect(await nextNonce(network, bob.address)).toBe(1n);
+  expect(await audit(network)).toMatchObject({ clean: true, entries: 3, messages: 2 });
 });

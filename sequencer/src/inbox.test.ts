@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { settledBlock } from './follower.js';
-import { carriedTogether } from './inbox.js';
+import { carriedTogether, firstUnfit } from './inbox.js';
 import type { L1Block, SealedBatch } from './ports.js';
 
 const block = (number: bigint): L1Block => ({ number, hash: '0x', parentHash: '0x', timestamp: 0n });
@@ -36,4 +36,44 @@ test.each<[string, number[], number]>([
     },
   };
   expect(carriedTogether(batches, store)).toHaveLength(expected);
+});
+
+/** Batches of ten entries after two consumed ones, by how far each says that it brings the inbox. */
+test.each<[string, number[], [index: number, sequence: number][], number | undefined]>([
+  ['none, without forced entries', [2, 2], [], undefined],
+  [
+    'none that counts what it has',
+    [3, 5],
+    [
+      [2, 4],
+      [3, 11],
+      [4, 19],
+    ],
+    undefined,
+  ],
+  ['the one whose bundle a reorg took', [2, 3, 3], [], 2],
+  ['the one whose bundle came back behind it', [3, 3], [[2, 12]], 1],
+  ['the one behind, where two batches count the same bundle', [3, 4], [[2, 4]], 2],
+  ['the one that has another bundle than it counts', [2, 3], [[3, 12]], 2],
+  ['the one that has more than it counts', [2, 2], [[2, 12]], 2],
+  [
+    'none for a consumed bundle that a reorg gave another place',
+    [2, 3],
+    [
+      [1, 3],
+      [2, 12],
+    ],
+    undefined,
+  ],
+])('no commit carries %s', (_, counts, places, expected) => {
+  const batches = counts.map((inboxCount, at) => ({
+    header: { lane: 0, number: BigInt(at + 1), firstSequence: BigInt(10 * at), count: 10, inboxCount: BigInt(inboxCount) },
+  })) as SealedBatch[];
+  const store = {
+    forcedIn: (lane: number, first: bigint, end: bigint) =>
+      places
+        .map(([index, sequence]) => ({ lane, index: BigInt(index), sequence: BigInt(sequence) }))
+        .filter(({ sequence }) => sequence >= first && sequence < end),
+  };
+  expect(firstUnfit(batches, 2n, store)?.header.number).toBe(expected === undefined ? undefined : BigInt(expected));
 });

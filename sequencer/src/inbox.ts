@@ -1,4 +1,4 @@
-import { inclusionPath, readBundle, toHex, viewBundleHash, viewStructHash } from '@sealpost/prover';
+import { type BatchHeader, inclusionPath, readBundle, toHex, viewBundleHash, viewStructHash } from '@sealpost/prover';
 import { isTakeoverSettled, settledBlock } from './follower.js';
 import type {
   Commit,
@@ -52,6 +52,33 @@ export function readForced({ lane, index, bundleHash, bundle }: ForcedBundle, ha
 }
 
 /**
+ * Where a batch of these entries has the inbox's next bundles, after the `consumed` ones: those are not among them even where a reorg
+ * gave them another place since.
+ */
+export const forcedOf = (
+  { lane, firstSequence, count }: Pick<BatchHeader, 'lane' | 'firstSequence' | 'count'>,
+  consumed: bigint,
+  store: Pick<Store, 'forcedIn'>,
+): ForcedPlace[] => store.forcedIn(lane, firstSequence, firstSequence + BigInt(count)).filter(({ index }) => index >= consumed);
+
+/**
+ * The first of these batches, which follow the one that brought the inbox to `consumed`, that no commit can carry any more: a reorg took
+ * forced bundles that it counts, and they are not in the inbox, or have another place in the log (§8).
+ */
+export function firstUnfit(
+  batches: readonly SealedBatch[],
+  consumed: bigint,
+  store: Pick<Store, 'forcedIn'>,
+): SealedBatch | undefined {
+  let next = consumed;
+  return batches.find(({ header }) => {
+    const isFit = forcedOf(header, next, store).every(({ index }) => index === next++) && next === header.inboxCount;
+    next = header.inboxCount;
+    return !isFit;
+  });
+}
+
+/**
  * The first of these batches that one commit carries: up to the one that brings its forced entries to this number. With 64 in a
  * batch and 255 batches that is below 14 million gas; and it is never fewer than the 64 that let a commit pass whatever else
  * is overdue (§8), so that no cut can keep the lane from committing.
@@ -60,9 +87,8 @@ export function carriedTogether(batches: readonly SealedBatch[], store: Pick<Sto
   let forced = 0;
   const carried: SealedBatch[] = [];
   for (const batch of batches) {
-    const { lane, firstSequence, count } = batch.header;
     carried.push(batch);
-    forced += store.forcedIn(lane, firstSequence, firstSequence + BigInt(count)).length;
+    forced += forcedOf(batch.header, 0n, store).length;
     if (forced >= MAX_FORCED_PER_COMMIT) break;
   }
   return carried;
@@ -73,11 +99,12 @@ export function carriedTogether(batches: readonly SealedBatch[], store: Pick<Sto
  */
 export function commitOf(
   batches: readonly SealedBatch[],
-  store: Pick<Store, 'forcedIn' | 'entries' | 'leavesOf'>,
+  store: Pick<Store, 'forcedIn' | 'entries' | 'leavesOf' | 'batch'>,
   hashing: Hashing,
 ): Commit {
-  const forced = batches.flatMap(({ header: { lane, number, firstSequence, count } }, header): ForcedEntry[] => {
-    const places = store.forcedIn(lane, firstSequence, firstSequence + BigInt(count));
+  const forced = batches.flatMap(({ header: of }, header): ForcedEntry[] => {
+    const { lane, number, firstSequence } = of;
+    const places = forcedOf(of, store.batch(lane, number - 1n)?.header.inboxCount ?? 0n, store);
     if (places.length === 0) return [];
     const tree = hashing.leavesTree(store.leavesOf(lane, number));
     return places.map(({ sequence }: ForcedPlace) => {

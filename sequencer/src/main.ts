@@ -261,7 +261,13 @@ async function settleTerms(
     for (const lane of facts.lanes.keys()) {
       const { plan, head } = await observeLane(facts, lane, store, (ask) => waitForL1(log, signal, () => ask(l1)));
       const end = store.tail(lane).nextSequence;
-      if (plan.kind === 'older') throw new StartError(olderThan(config, lane, head.nextSequence, end));
+      if (plan.kind === 'older')
+        throw new StartError(
+          olderThan(
+            lane,
+            `of term ${facts.lanes[lane]?.term}, up to sequence ${head.nextSequence - 1n}, which this database was never in`,
+          ),
+        );
       if (plan.kind === 'import') {
         throw new StartError(
           `lane ${lane}: the contract has ${head.number} batches of others, of which the database has not all: bring it up to them with ` +
@@ -311,10 +317,9 @@ async function observeLane(
   return { plan: planTerm({ standing, chain, head, accepted, nextSequence, common }), head, common, accepted };
 }
 
-const olderThan = (config: Config, lane: number, committed: bigint, end: bigint): string =>
-  `lane ${lane}: the contract has batches of this term up to sequence ${committed - 1n}, but the log ends before sequence ${end}, or was never in this term, and ${signedPath(config)} does not say what was signed: ` +
-  'an older database, or an empty one, is in place. Nothing was signed now. Put the newest database back, all of its files; ' +
-  'if it is lost, give the lane up with `sealpost operator exit`';
+const olderThan = (lane: number, what: string): string =>
+  `lane ${lane}: the contract has batches ${what}: an older database, or an empty one, is in place. Nothing was signed now. ` +
+  'Put the newest database back, all of its files; if it is lost, give the lane up with `sealpost operator exit`';
 
 /**
  * There is no mark: after the database was made, and with the first start after an upgrade. What the L1 has and the log has not
@@ -334,7 +339,10 @@ async function newSignedMark(
   for (let lane = 0; lane < store.genesis.laneCount; lane++) {
     const { firstSequence, nextSequence: end } = endOf(lane);
     const { nextSequence: committed } = await waitForL1(log, signal, () => l1.head(lane));
-    if (committed > end) throw new StartError(olderThan(config, lane, committed, end));
+    if (committed > end)
+      throw new StartError(
+        olderThan(lane, `up to sequence ${committed - 1n}, but the log ends before sequence ${end}, and ${path} is not there`),
+      );
     if (end > firstSequence) isNew = false;
   }
   if (!isNew) {
@@ -511,6 +519,8 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
     termOf: termNumberOf,
     // Before the L1 was seen, the backlog is unknown: then what is sealed counts as committed.
     committed: (lane) => view()?.lanes[lane]?.committed.number ?? store.lastBatch(lane)?.header.number ?? 0n,
+    view,
+    isUnderWay: (lane, number) => poster.isUnderWay(lane, number),
     onSealed: () => poster.notify(),
     onFatal,
   });

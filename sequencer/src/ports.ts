@@ -263,6 +263,8 @@ export interface Store {
 
   /** `leaves` are the entryHashes of its entries, in order, 32 bytes each: what proofs are made of. */
   appendBatch(batch: SealedBatch, leaves: Uint8Array): Promise<void>;
+  /** Forgets the batches of a lane from this number on; their entries stay, and are in no batch. None of them MUST be committed. */
+  unseal(lane: number, from: bigint): Promise<void>;
   /** The `leaves` of a batch that is there. */
   leavesOf(lane: number, number: bigint): Uint8Array;
   batch(lane: number, number: bigint): SealedBatch | undefined;

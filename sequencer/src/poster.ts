@@ -251,7 +251,7 @@ const min = (a: bigint, b: bigint) => (a < b ? a : b);
 
 export type PosterStore = Pick<
   Store,
-  'genesis' | 'batchesFrom' | 'lastBatch' | 'recordSend' | 'sends' | 'forgetSends' | 'forcedIn' | 'entries' | 'leavesOf'
+  'genesis' | 'batch' | 'batchesFrom' | 'lastBatch' | 'recordSend' | 'sends' | 'forgetSends' | 'forcedIn' | 'entries' | 'leavesOf'
 >;
 
 export interface PosterOptions {
@@ -372,6 +372,13 @@ export class Poster {
       waiting: backlogBatches > 0 ? this.waiting : undefined,
       lastError: this.loop.failure ?? refusal,
     };
+  }
+
+  /** Whether a transaction that carries this batch, or one after it, may yet be mined. */
+  isUnderWay(lane: number, number: bigint): boolean {
+    if (this.lookedAt === undefined) return true;
+    const sends = this.options.store.sends().filter((send) => send.lane === lane && send.lastNumber >= number);
+    return sends.some(({ nonce }) => nonce >= this.nonceLatest);
   }
 
   /** Lets the current call to the L1 go and returns when the last write has ended. */

@@ -10,11 +10,14 @@ import {
   toHex,
   ZERO_HASH,
 } from '@sealpost/prover';
+import { settledBlock } from './follower.js';
+import { firstUnfit, forcedOf } from './inbox.js';
 import {
   type Clock,
   type Entry,
   type EntryClaims,
   type Hashing,
+  type L1View,
   type Log,
   type SealedBatch,
   type Store,
@@ -144,11 +147,17 @@ export interface SealerDeps {
   readonly termOf: (lane: number) => number;
   /** The newest batch of a lane that is on the L1, as far as it was seen. */
   readonly committed?: (lane: number) => bigint;
+  /** The follower's; without it no batch is ever unsealed. */
+  readonly view?: () => L1View | undefined;
+  /** Whether a transaction that carries a batch may yet be mined. */
+  readonly isUnderWay?: (lane: number, number: bigint) => boolean;
   readonly onSealed: (batch: SealedBatch) => void;
   readonly onFatal: (error: Error) => void;
 }
 
 const NO_ROOM_WAIT_MS = 1_000;
+/** More than wait for the L1 on any but the worst day: those after them are looked at when these are committed. */
+const MAX_UNFIT_SEARCH = 1_024;
 
 interface LaneState {
   nextSequence: bigint;
@@ -156,6 +165,8 @@ interface LaneState {
   /** By the monotonic clock, when each entry was first seen. */
   seenAt: number[];
   last: SealedBatch | undefined;
+  /** The newest L1 block when a batch was first seen that no commit can carry. */
+  unfitSince: bigint | undefined;
 }
 
 /** Cuts each lane into batches. Needs no L1: a batch is sealed whether or not it can be posted yet. */
@@ -170,28 +181,32 @@ export class Sealer {
   private noRoom = false;
 
   constructor(private readonly deps: SealerDeps) {
-    const { store, clock } = deps;
-    this.lanes = Array.from({ length: store.genesis.laneCount }, (_, lane) => {
-      const last = store.lastBatch(lane);
+    this.lanes = Array.from({ length: deps.store.genesis.laneCount }, (_, lane) => {
+      const last = deps.store.lastBatch(lane);
       const nextSequence = last === undefined ? 0n : last.header.firstSequence + BigInt(last.header.count);
       // What a crash left unsealed: at most what was accepted since the last seal.
-      const state: LaneState = { nextSequence, bundleBytes: [], seenAt: [], last };
-      for (let from = nextSequence; ; ) {
-        const entries = store.entries(lane, from, 10_000);
-        for (const { bytes } of entries) this.remember(state, bytes, clock.monotonic());
-        if (entries.length === 0) return state;
-        from += BigInt(entries.length);
-      }
+      const bundleBytes = [...this.bundleBytesFrom(lane, nextSequence)];
+      const seenAt = bundleBytes.map(() => deps.clock.monotonic());
+      return { nextSequence, bundleBytes, seenAt, last, unfitSince: undefined };
     });
+  }
+
+  private *bundleBytesFrom(lane: number, firstSequence: bigint): Generator<number> {
+    for (let from = firstSequence; ; ) {
+      const entries = this.deps.store.entries(lane, from, 10_000);
+      for (const { bytes } of entries) yield bytes;
+      if (entries.length === 0) return;
+      from += BigInt(entries.length);
+    }
   }
 
   start(): void {
     this.wake();
   }
 
-  /** The L1 moved: what waited for a smaller backlog may be sealed now. */
+  /** The L1 moved: what waited for a smaller backlog may be sealed now, and a reorg may have made sealed batches unfit. */
   notify(): void {
-    if (this.unsealed > 0) this.wake();
+    this.wake();
   }
 
   /** Entries that became durable, in order. */
@@ -240,6 +255,7 @@ export class Sealer {
       this.due = false;
       let waitMs = Number.POSITIVE_INFINITY;
       for (const [lane, state] of this.lanes.entries()) {
+        await this.unsealUnfit(lane, state);
         const now = this.deps.clock.monotonic();
         const committed = this.deps.committed?.(lane) ?? state.last?.header.number ?? 0n;
         const plan = planSeal(
@@ -264,10 +280,54 @@ export class Sealer {
     }
   }
 
+  /**
+   * A reorg may take away a forced bundle that a batch counts; its entry stays, and no commit can carry that batch, nor what follows (§8).
+   * Then they are sealed anew over the same entries. Not before it is final that the bundle is gone: what a reorg took mostly comes back,
+   * with the commit; nor while a commit of the batch may be mined, which would settle headers that are here no more.
+   */
+  private async unsealUnfit(lane: number, state: LaneState): Promise<void> {
+    const { store, log, termOf, view, isUnderWay } = this.deps;
+    const seen = view?.();
+    const committed = seen?.lanes[lane]?.committed.number;
+    if (seen === undefined || committed === undefined || committed === state.last?.header.number) return;
+    const consumed = store.batch(lane, committed)?.header.inboxCount ?? 0n;
+    const batches = store.batchesFrom(lane, committed + 1n, MAX_UNFIT_SEARCH);
+    const unfit = firstUnfit(batches, consumed, store)?.header;
+    // One of an earlier term is not ours to make anew: the next start drops it.
+    if (unfit === undefined || unfit.term !== termOf(lane)) {
+      state.unfitSince = undefined;
+      return;
+    }
+    state.unfitSince ??= seen.latest.number;
+    if (settledBlock(seen) < state.unfitSince || isUnderWay?.(lane, unfit.number)) return;
+    // A crash before this leaves the batches, and the next process finds the same; after it, entries that it seals.
+    try {
+      await store.unseal(lane, unfit.number);
+    } catch (error) {
+      if (!(error instanceof StoreFullError)) throw error;
+      this.noRoom = true;
+      return;
+    }
+    log.warn('batch.unsealed', {
+      lane,
+      from: unfit.number,
+      message: 'a reorg took forced bundles that these batches count: their entries are sealed anew',
+    });
+    state.unfitSince = undefined;
+    // Those that were in the batches, and no more: of those after them this one is told by `added`.
+    const back = Number(state.nextSequence - unfit.firstSequence);
+    const bundleBytes = [...this.bundleBytesFrom(lane, unfit.firstSequence)].slice(0, back);
+    state.bundleBytes = [...bundleBytes, ...state.bundleBytes];
+    state.seenAt = [...bundleBytes.map(() => this.deps.clock.monotonic()), ...state.seenAt];
+    state.nextSequence = unfit.firstSequence;
+    state.last = store.lastBatch(lane);
+  }
+
   /** Seals `most` entries, fewer where they have more forced ones than a commit can carry. False if there is no room on the disk. */
   private async seal(lane: number, state: LaneState, most: number): Promise<boolean> {
     const { store, digest, log, termOf, onSealed } = this.deps;
-    const found = store.forcedIn(lane, state.nextSequence, state.nextSequence + BigInt(most));
+    const inboxCount = state.last?.header.inboxCount ?? 0n;
+    const found = forcedOf({ lane, firstSequence: state.nextSequence, count: most }, inboxCount, store);
     const forced = found.slice(0, MAX_FORCED_PER_BATCH);
     const last = found.length > forced.length ? forced.at(-1) : undefined;
     const count = last === undefined ? most : Number(last.sequence - state.nextSequence) + 1;
@@ -281,7 +341,7 @@ export class Sealer {
       firstSequence: state.nextSequence,
       count,
       bundlesRoot: hashes.bundlesRoot,
-      inboxCount: (state.last?.header.inboxCount ?? 0n) + BigInt(forced.length),
+      inboxCount: inboxCount + BigInt(forced.length),
       timestamp: hashes.timestamp,
       dataHash: hashes.dataHash,
     };

@@ -13,6 +13,7 @@ import { configure, saltOf } from './schema.js';
 export type Write =
   | ({ readonly kind: 'groups' } & PackedGroups)
   | { readonly kind: 'batch'; readonly batch: SealedBatch; readonly leaves: Uint8Array }
+  | { readonly kind: 'unseal'; readonly lane: number; readonly from: bigint }
   | { readonly kind: 'l1'; readonly step: L1Step }
   | { readonly kind: 'send'; readonly send: SendRecord }
   | { readonly kind: 'forget'; readonly transactionHashes: readonly string[] }
@@ -95,6 +96,13 @@ serveThread(({ path, maxBytes }: WriterData) => {
     );
   });
 
+  const dropBatches = database.prepare('DELETE FROM batches WHERE lane = ? AND number >= ?');
+  const dropLeaves = database.prepare('DELETE FROM batch_leaves WHERE lane = ? AND number >= ?');
+  const unseal = database.transaction((lane: number, from: bigint) => {
+    dropBatches.run(lane, Number(from));
+    dropLeaves.run(lane, Number(from));
+  });
+
   const applyL1 = database.transaction(({ keepUpTo, keepFrom, blocks, commitments, forced, demands, answered }: L1Step) => {
     if (keepUpTo !== undefined) {
       forgetBlocksAbove.run(Number(keepUpTo));
@@ -168,6 +176,8 @@ serveThread(({ path, maxBytes }: WriterData) => {
     switch (write.kind) {
       case 'batch':
         return appendBatch(write.batch, write.leaves);
+      case 'unseal':
+        return unseal(write.lane, write.from);
       case 'l1':
         return applyL1(write.step);
       case 'send':

@@ -456,6 +456,10 @@ class SqliteStore implements Store {
     await this.write({ kind: 'batch', batch, leaves });
   }
 
+  async unseal(lane: number, from: bigint): Promise<void> {
+    await this.write({ kind: 'unseal', lane, from });
+  }
+
   leavesOf(lane: number, number: bigint): Uint8Array {
     return this.statements.leavesOf.get(lane, clamp(number)) as Buffer;
   }
