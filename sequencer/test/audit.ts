@@ -66,7 +66,8 @@ export function auditLog({ store, reader }: Pick<Pipeline, 'store' | 'reader'>):
   const audited: AuditedEntry[] = [];
   for (let lane = 0; lane < laneCount; lane++) {
     const accounts = new Map<Hex, { nonce: bigint; previous: bigint }>();
-    let parent: Pick<BatchHeader, 'number' | 'firstSequence' | 'count' | 'timestamp'> & { hash: Hex } = {
+    let parent: Pick<BatchHeader, 'term' | 'number' | 'firstSequence' | 'count' | 'timestamp'> & { hash: Hex } = {
+      term: 1,
       number: 0n,
       firstSequence: 0n,
       count: 0,
@@ -76,7 +77,7 @@ export function auditLog({ store, reader }: Pick<Pipeline, 'store' | 'reader'>):
     for (const batch of store.batchesFrom(lane, 1n, 1_000_000)) {
       const { header } = batch;
       const at = `batch ${header.number} of lane ${lane}`;
-      must(header.lane === lane && header.term === 1 && header.inboxCount === 0n, `${at}: lane, term, inboxCount`);
+      must(header.lane === lane && header.term >= parent.term && header.inboxCount === 0n, `${at}: lane, term, inboxCount`);
       must(header.number === parent.number + 1n && header.parentHash === parent.hash, `${at}: does not follow its parent`);
       must(header.firstSequence === parent.firstSequence + BigInt(parent.count), `${at}: firstSequence`);
       must(header.timestamp >= parent.timestamp, `${at}: its time is below its parent's`);

@@ -9,6 +9,7 @@ import { createSignedMark, loadSignedMark, type SignedMarkFile } from '../src/ad
 import { createStore, loadStore, type StoreOptions } from '../src/adapters/sqlite.js';
 import { AccountRates, submissionOfFrames } from '../src/admission.js';
 import { createApp, type HttpLimits, type Readiness } from '../src/http.js';
+import { dueBundles } from '../src/inbox.js';
 import { Live } from '../src/live.js';
 import { Metrics } from '../src/metrics.js';
 import type { Clock, Genesis, L1Block, L1View, Log, SealedBatch, SignedMark, Store, Term } from '../src/ports.js';
@@ -23,8 +24,7 @@ import { type Body, type VerifiedBody, VerifierPool } from '../src/verifier.js';
 import { Account, DOMAIN, frames, type SignedBundle } from './bundles.js';
 
 export const SIGNER = createSigner(`0x${Buffer.from(new Account('sequencer').key).toString('hex')}`);
-/** Every test's lanes are in their first term. */
-const TERM: Term = { term: 1, firstSequence: 0n };
+const FIRST_TERM: Term = { term: 1, firstSequence: 0n };
 export const MAX_INCLUDE_DELAY = 1_800n;
 /** Unix seconds at which every test's clock and L1 start. */
 export const START = 1_900_000_000n;
@@ -89,6 +89,8 @@ export interface PipelineOptions {
   readonly laneCount?: number;
   /** Over a database that is there, instead of a new one in a temporary folder. */
   readonly folder?: string;
+  /** Of all lanes; their first if absent. */
+  readonly term?: Term;
   readonly seal?: Partial<SealLimits>;
   readonly http?: Partial<HttpLimits>;
   readonly store?: StoreOptions;
@@ -149,7 +151,8 @@ export class Pipeline {
       this.fatal.push(error);
       this.onSeal();
     };
-    const termOf = () => TERM.term;
+    const term = options.term ?? FIRST_TERM;
+    const termOf = () => term.term;
     this.sealer = new Sealer({
       store,
       digest: async (request) => {
@@ -164,6 +167,7 @@ export class Pipeline {
       log,
       limits: { maxEntries: 4_096, maxBytes: 67_108_864, maxAgeMs: 1_000_000, ...options.seal },
       termOf,
+      view,
       onSealed: (batch) => {
         this.sealedBatches.push(batch);
         this.onSeal();
@@ -179,7 +183,7 @@ export class Pipeline {
       signed: mark,
       separator,
       terms,
-      termOf: () => TERM,
+      termOf: () => term,
       hashing: nativeHashing,
     });
     const rates = options.rate && new AccountRates(...options.rate, () => clock.monotonic());
@@ -195,6 +199,7 @@ export class Pipeline {
       hashing: nativeHashing,
       maxGroupBytes: options.maxGroupBytes ?? 8_388_608,
       tariff: options.tariff,
+      forcedDue: () => dueBundles(store, this.view),
       ...(rates === undefined ? {} : { waitForRate: (sender: Hex, messages: number) => rates.take(sender, messages) }),
       onAppended: (groups, topicKeys) => {
         for (const { lane, entries } of groups) {
@@ -257,7 +262,7 @@ export class Pipeline {
         ? await createStore(pathIn(folder), genesisOf(options.laneCount ?? 1), options.store)
         : await loadStore(pathIn(folder), options.store);
     try {
-      const endOf = (lane: number) => ({ ...TERM, nextSequence: store.tail(lane).nextSequence });
+      const endOf = (lane: number) => ({ ...(options.term ?? FIRST_TERM), nextSequence: store.tail(lane).nextSequence });
       const path = markIn(folder);
       const signed = existsSync(path) ? loadSignedMark(path, store.genesis) : createSignedMark(path, store.genesis, endOf);
       signed.begin(endOf);

@@ -1,8 +1,8 @@
-import { afterAll, expect, test } from 'vitest';
-import { type Store, StoreFullError } from '../src/ports.js';
+import { afterAll, describe, expect, test } from 'vitest';
+import { type ForcedBundle, type Store, StoreFullError } from '../src/ports.js';
 import { auditLog } from './audit.js';
 import { Account } from './bundles.js';
-import { closeVerifiers, Pipeline } from './pipeline.js';
+import { closeVerifiers, Pipeline, START } from './pipeline.js';
 
 afterAll(closeVerifiers);
 const alice = new Account('alice');
@@ -60,4 +60,87 @@ test('the oldest entry’s age seals the lane, a full lane does not wait', async
   await expect.poll(() => it.sealedBatches.map(({ header }) => header.lane)).toEqual([0, 1]);
   expect(it.sealer.unsealed).toBe(0);
   await it.close();
+});
+
+describe('a reorg takes a forced bundle that a sealed batch counts', () => {
+  const [forced, bundle] = [new Account('bob').sign(), alice.sign()];
+  const inBlock = (blockNumber: bigint): ForcedBundle => ({
+    lane: 0,
+    index: 0n,
+    bundleHash: forced.bundleHash,
+    deadline: 10_000n,
+    bundle: forced.bytes,
+    blockNumber,
+  });
+  const NOTHING = { blocks: [], commitments: [], forced: [], demands: [], answered: [] };
+  /** The sealer looks, and is done when nothing is left to do. */
+  const look = async (it: Pipeline) => {
+    it.sealer.notify();
+    await it.seal();
+  };
+  const headers = (it: Pipeline) =>
+    it.store.batchesFrom(0, 1n, 9).map(({ header: { firstSequence, count, inboxCount } }) => [firstSequence, count, inboxCount]);
+
+  test.each(['never', 'before the batch is forgotten', 'after it'] as const)('the process dies %s', async (death) => {
+    let die = () => {};
+    const died = new Promise<void>((resolve) => {
+      die = resolve;
+    });
+    const wrapStore = (store: Store): Store =>
+      new Proxy(store, {
+        get: (target, name: keyof Store) => {
+          if (name === 'unseal' && death !== 'never') {
+            return async (lane: number, from: bigint) => {
+              if (death === 'after it') await target.unseal(lane, from);
+              die();
+              return new Promise(() => {});
+            };
+          }
+          return typeof target[name] === 'function' ? (target[name] as () => unknown).bind(target) : target[name];
+        },
+      });
+    let it = await Pipeline.open({ digestHere: true, wrapStore });
+    await it.store.applyL1({ ...NOTHING, forced: [inBlock(90n)] });
+    it.sequencer.inboxChanged();
+    await expect.poll(() => it.store.tail(0).nextSequence).toBe(1n);
+    await it.submit(bundle);
+    await it.seal();
+    expect(headers(it)).toEqual([[0n, 2, 1n]]);
+    const [promised] = await it.submit(bundle);
+
+    await it.store.applyL1({ ...NOTHING, keepUpTo: 89n });
+    // Not final yet that it is gone: nothing is made anew.
+    it.view = it.view && { ...it.view, finalized: 89n };
+    await look(it);
+    expect(headers(it)).toEqual([[0n, 2, 1n]]);
+    it.l1At(200n, START);
+    it.sealer.notify();
+    if (death !== 'never') {
+      await died;
+      await it.abandon();
+      it = await Pipeline.open({ folder: it.folder, digestHere: true });
+      it.l1At(201n, START);
+      it.sealer.notify();
+    }
+    await expect.poll(() => it.sealer.unsealed).toBe(2);
+    await it.seal();
+    expect(headers(it)).toEqual([[0n, 2, 0n]]);
+    expect(auditLog(it).map(({ bundleHash }) => bundleHash)).toEqual([forced.bundleHash, bundle.bundleHash]);
+    const root = (outcome: unknown) => (outcome as { receipt: { root: string } }).receipt.root;
+    expect(root((await it.submit(bundle))[0])).toBe(root(promised));
+
+    // It comes back: another sequence, void; the batch of that one counts it.
+    await it.store.applyL1({ ...NOTHING, forced: [inBlock(150n)] });
+    it.sequencer.inboxChanged();
+    await expect.poll(() => it.store.tail(0).nextSequence).toBe(3n);
+    await it.seal();
+    await look(it);
+    expect(headers(it)).toEqual([
+      [0n, 2, 0n],
+      [2n, 1, 1n],
+    ]);
+    expect(it.store.entry(0, 2n)).toMatchObject({ void: 1, previous: 1n });
+    expect(it.fatal).toEqual([]);
+    await it.close();
+  });
 });

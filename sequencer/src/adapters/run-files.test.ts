@@ -25,6 +25,9 @@ test('a run gives its pages back, the last one shorter', () => {
   expect(
     Array.from(reader.all(Number.POSITIVE_INFINITY), ({ keys, places }) => ({ keys: keys.slice(), places: places.slice() })),
   ).toEqual(pages);
+  // Without what was dropped behind it since.
+  const half = [...reader.all(2 ** 48 + 7 * 1_500)].map(({ keys }) => keys.length);
+  expect(half).toEqual([PAGE_POSTINGS, 1_500 - PAGE_POSTINGS]);
   reader.close();
   expect(bytesOfRuns(folder)).toBe(COUNT * POSTING_BYTES);
   removeRun(folder, 12);

@@ -13,7 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { Genesis } from '../ports.js';
+import type { Genesis, Term } from '../ports.js';
 import { createSignedMark, loadSignedMark, type SignedMarkFile, type TermEnd } from './signed-mark.js';
 
 const GENESIS: Genesis = {
@@ -120,6 +120,52 @@ describe('compared with a log', () => {
       );
       expect(() => again.raise(0, 1n)).toThrow('nothing may be signed');
       expect(readFileSync(path)).toEqual(before);
+    }
+  });
+});
+
+describe('compared with a log of another term', () => {
+  const [second, moved] = [
+    { term: 2, firstSequence: 5n },
+    { term: 2, firstSequence: 3n },
+  ];
+  const ending = (term: Term, nextSequence: bigint) => (lane: number) =>
+    lane === 0 ? { ...term, nextSequence } : at(0, 0, 0)(lane);
+
+  test('it begins where the term begins, however far the one before was signed', () => {
+    const mark = begun();
+    mark.raise(0, 9n);
+    mark.release();
+    for (const nextSequence of [5n, 7n]) {
+      const next = loadSignedMark(path, GENESIS);
+      next.begin(ending(second, nextSequence));
+      next.release();
+      expect(loadSignedMark(path, GENESIS).markOf(0)).toEqual({ ...second, nextSequence });
+    }
+    expect(() => loadSignedMark(path, GENESIS).compare(ending(second, 6n))).toThrow('receipts up to sequence 6 were');
+    expect(() => loadSignedMark(path, GENESIS).compare(ending({ term: 1, firstSequence: 0n }, 99n))).toThrow(
+      'receipts of term 2',
+    );
+  });
+
+  test('a term that a reorg lets begin elsewhere, with nothing signed in it, also when one of the two writes is lost', () => {
+    begun().release();
+    const first = loadSignedMark(path, GENESIS);
+    first.begin(ending(second, 5n));
+    first.release();
+    const before = readFileSync(path);
+    const again = loadSignedMark(path, GENESIS);
+    again.begin(ending(moved, 3n));
+    again.release();
+    expect(loadSignedMark(path, GENESIS).markOf(0)).toEqual({ ...moved, nextSequence: 3n });
+    const after = readFileSync(path);
+    for (const area of [1, 2]) {
+      writeFileSync(path, after);
+      overwrite(area * BLOCK, before.subarray(area * BLOCK, area * BLOCK + SLOT));
+      const third = loadSignedMark(path, GENESIS);
+      third.begin(ending(moved, 4n));
+      third.release();
+      expect(loadSignedMark(path, GENESIS).markOf(0)).toEqual({ ...moved, nextSequence: 4n });
     }
   });
 });
