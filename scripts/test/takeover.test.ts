@@ -28,6 +28,8 @@ async function transact(
   const wallet = createWalletClient({ account, transport: http(network.l1Url) });
   const call = { ...contractOf(network), functionName, args, value, chain: null };
   const hash = await wallet.writeContract(call as unknown as Parameters<typeof wallet.writeContract>[0]);
+  // Where blocks come by themselves it is one more.
+  await rpc(network, 'evm_mine', []);
   const { status } = await l1Client(network.l1Url).waitForTransactionReceipt({ hash, timeout: 60_000 });
   expect(status).toBe('success');
 }
@@ -155,6 +157,15 @@ async function checkReceipt(network: Network, json: unknown): Promise<void> {
   verifyReceipt(receiptFromJson(json), expected, { recover: nativeRecover });
 }
 
+/** The second operator registers and takes the lane over. */
+async function takeOver(network: Network): Promise<void> {
+  const { operator, poster, receipts } = SECOND;
+  const registration = await signRegistration(domainOf(network), 0, operator.account.address, receipts.account);
+  const args = [0, poster.account.address, receipts.account.address, registration];
+  await transact(network, operator.account, 'register', args, 5n * 10n ** 18n);
+  await transact(network, operator.account, 'takeOver', [0]);
+}
+
 test('a lane that is taken over goes on where the L1 has it, and its first operator comes back', async () => {
   const network = await startNetwork();
   const l1 = l1Client(network.l1Url);
@@ -182,11 +193,7 @@ test('a lane that is taken over goes on where the L1 has it, and its first opera
   await rpc(network, 'evm_setIntervalMining', [1]);
 
   await leaveOverdue(network, bob.sign(message(), 0n));
-  const { operator, poster, receipts } = SECOND;
-  const registration = await signRegistration(domainOf(network), 0, operator.account.address, receipts.account);
-  const args = [0, poster.account.address, receipts.account.address, registration];
-  await transact(network, operator.account, 'register', args, 5n * 10n ** 18n);
-  await transact(network, operator.account, 'takeOver', [0]);
+  await takeOver(network);
 
   // Without the database; without a file; killed on the way; and again.
   const settings = settingsOf(network, folder);
@@ -267,4 +274,47 @@ test('a lane that is taken over goes on where the L1 has it, and its first opera
   await until('the second forced bundle', async () => (await headOf(network)).inboxCount === 2n, 60_000);
   await committed(7n);
   expect(await audit(network, network.url)).toMatchObject({ clean: true, entries: 7 });
+}, 480_000);
+
+test('nothing gets a place before the takeover is final, and a reorg may take it away and bring it back', async () => {
+  const network = await startNetwork();
+  const { timestamp } = await l1Client(network.l1Url).getBlock();
+  const newSender = () => new LoadSender(domainOf(network), 0, timestamp + 86_400n);
+  network.sequencer?.signal('SIGKILL');
+  await network.sequencer?.exited;
+  await leaveOverdue(network, newSender().sign(message(), 0n));
+  await rpc(network, 'evm_setIntervalMining', [0]);
+  await takeOver(network);
+  const running = sequencer(settingsOf(network, temporaryFolder()), 'run', '--create');
+  const url = await until(
+    'the sequencer to listen',
+    () => {
+      if (running.child.exitCode !== null) throw new Error(running.output);
+      return running.events.find(({ event }) => event === 'ready')?.url as string | undefined;
+    },
+    60_000,
+  );
+  const says = (words: string) =>
+    until(`readiness to say "${words}"`, async () => {
+      const answer = await fetch(`${url}/readyz`);
+      return answer.status === 503 && (await answer.text()).includes(words);
+    });
+  const bundle = newSender().sign(message(), 0n);
+  await says('which is not final yet');
+  expect((await post(url, bundle)).error).toMatchObject({
+    code: 'unavailable',
+    detail: expect.stringContaining('not final yet'),
+  });
+  await rpc(network, 'anvil_reorg', [1, []]);
+  await says('lane 0 is in term 1, this sequencer was started for term 2');
+  expect((await post(url, bundle)).error).toMatchObject({ code: 'unavailable' });
+  await transact(network, SECOND.operator.account, 'takeOver', [0]);
+  await says('which is not final yet');
+  expect((await fetch(`${url}/v1/batches?lane=0`).then((answer) => answer.json())) as object).toMatchObject({ batches: [] });
+  await rpc(network, 'evm_setIntervalMining', [1]);
+  await ready(running);
+  const { receipt } = await post(url, bundle);
+  await checkReceipt(network, receipt);
+  expect(receipt).toMatchObject({ term: 2 });
+  await until('the forced bundle to be consumed', async () => (await headOf(network)).inboxCount === 1n, 60_000);
 }, 480_000);

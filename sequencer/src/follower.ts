@@ -497,12 +497,14 @@ export class Follower {
     const lanes = Array.from({ length: store.genesis.laneCount }, (_, lane) => lane);
     let from = config.startBlock;
     if (lanes.every((lane) => store.lastBatch(lane) === undefined)) {
-      // Nothing of ours can be on the L1; so nothing may be.
+      // Nothing of ours can be on the L1; so nothing may be. But the inbox may have waited for long.
+      let isInboxEmpty = true;
       for (const lane of lanes) {
         const { number } = await until(l1.head(lane));
         if (number > 0n) throw foreign(lane, number, undefined);
+        if ((await until(l1.inboxLength(lane))) > 0n) isInboxEmpty = false;
       }
-      from = await this.base(latest, until);
+      if (isInboxEmpty) from = await this.base(latest, until);
     }
     await this.scan(from, await this.base(latest, until), until);
   }

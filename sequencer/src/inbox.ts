@@ -9,25 +9,32 @@ import type {
   FullEntry,
   Hashing,
   L1View,
+  LaneStanding,
   SealedBatch,
   Store,
+  Term,
 } from './ports.js';
+import { isSameTerm } from './terms.js';
 
 const MAX_FORCED_PER_COMMIT = 128;
 /** Bundles of a lane's inbox that one append takes: as many as one commit need consume. */
 const AT_ONCE = 64;
 
-/** The next bundles of every lane's inbox that have no place in the log and may get one, in order: final, or deep enough (§8). */
-export function dueBundles(store: Pick<Store, 'genesis' | 'forcedWaiting'>, view: L1View | undefined): ForcedBundle[] {
+/**
+ * The next bundles of every lane's inbox that have no place in the log and may get one, in order: final, or deep enough (§8), on
+ * lanes that are in the term that `termOf` says, whose takeover is final too.
+ */
+export function dueBundles(
+  store: Pick<Store, 'forcedWaiting'>,
+  view: L1View | undefined,
+  termOf: (lane: number) => Term,
+): ForcedBundle[] {
   if (view === undefined) return [];
   const upTo = settledBlock(view);
   if (upTo < 0n) return [];
-  const lanes = Array.from({ length: store.genesis.laneCount }, (_, lane) => lane);
-  const isOpen = (lane: number) => {
-    const standing = view.standings[lane];
-    return standing === undefined || isTakeoverSettled(standing, view);
-  };
-  return lanes.flatMap((lane) => (isOpen(lane) ? store.forcedWaiting(lane, upTo, AT_ONCE) : []));
+  const isOpen = (standing: LaneStanding, lane: number) =>
+    isSameTerm(standing, termOf(lane)) && isTakeoverSettled(standing, view);
+  return view.standings.flatMap((standing, lane) => (isOpen(standing, lane) ? store.forcedWaiting(lane, upTo, AT_ONCE) : []));
 }
 
 /** What an entry is made of, but its place and its claims. */

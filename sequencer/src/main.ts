@@ -554,7 +554,7 @@ async function run(config: Config, mode: 'load' | 'either'): Promise<void> {
     log,
     hashing: nativeHashing,
     maxGroupBytes: config.maxGroupBytes,
-    forcedDue: () => dueBundles(store, view()),
+    forcedDue: () => dueBundles(store, view(), termOf),
     ...(rates === undefined ? {} : { waitForRate: (sender: Hex, messages: number) => rates.take(sender, messages) }),
     onAppended: (groups, topicKeys) => {
       for (const { lane, entries } of groups)

@@ -498,6 +498,8 @@ export interface L1 {
   depositOf(lane: number, sender: Hex, block: bigint): Promise<Deposit>;
   /** The slot of a batch at the newest block: zero where none is committed. */
   batchHash(lane: number, number: bigint): Promise<Hex>;
+  /** How many bundles were ever put into a lane's inbox. */
+  inboxLength(lane: number): Promise<bigint>;
 
   /** The account that commits batches. */
   readonly posterAddress: Hex;

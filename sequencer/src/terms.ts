@@ -2,6 +2,10 @@ import type { Hex } from '@sealpost/prover';
 import { isTakeoverSettled } from './follower.js';
 import type { L1, L1View, LaneHead, LaneStanding, Store, Term } from './ports.js';
 
+/** The number alone is not enough: a reorg may let the same term begin elsewhere. */
+export const isSameTerm = (one: Term, other: Term): boolean =>
+  one.term === other.term && one.firstSequence === other.firstSequence;
+
 /** What decides how a lane's log goes on. */
 export interface LaneObservation {
   readonly standing: LaneStanding;
@@ -33,7 +37,7 @@ export type TermPlan =
  * In a term that the log is not of nothing was accepted from this database; so all that is committed must be of terms before.
  */
 export function planTerm({ standing, chain, head, accepted, nextSequence, common }: LaneObservation): TermPlan {
-  if (accepted?.term === standing.term && accepted.firstSequence === standing.firstSequence) return { kind: 'go on' };
+  if (accepted !== undefined && isSameTerm(accepted, standing)) return { kind: 'go on' };
   if (head.nextSequence > standing.firstSequence) return { kind: 'older' };
   if (common.number < head.number) return { kind: 'import' };
   const droppedEntries = nextSequence - common.nextSequence;

@@ -199,17 +199,20 @@ export class Pipeline {
       hashing: nativeHashing,
       maxGroupBytes: options.maxGroupBytes ?? 8_388_608,
       tariff: options.tariff,
-      forcedDue: () => dueBundles(store, this.view),
-      ...(rates === undefined ? {} : { waitForRate: (sender: Hex, messages: number) => rates.take(sender, messages) }),
-      onAppended: (groups, topicKeys) => {
+      forcedDue: () => {
+        const standing = { ...term, beginBlock: 0n, poster: SIGNER.address, receiptSigner: SIGNER.address, exitRequestedAt: 0n };
+        const standings = Array.from({ length: laneCount }, () => standing);
+        return dueBundles(store, this.view && { ...this.view, standings }, () => term);
+      },
+      ...(rates === undefined ? : waitForRate: (sender: Hex, messages: number) => rates.take(sender, messages) ),
+      onAppended: (groups, topicKeys) => 
         for (const { lane, entries } of groups) {
           this.sealer.added(
             lane,
             entries.map(({ bytes }) => bytes),
           );
         }
-        live.added(topicKeys);
-      },
+        live.added(topicKeys);,
       onFatal,
     });
     const { book, sequencer, sealer } = this;

@@ -32,6 +32,7 @@ export function startL1(options: Omit<L1Options, 'fetch'>): { readonly l1: L1; r
     head: ask('head'),
     depositOf: ask('depositOf'),
     batchHash: ask('batchHash'),
+    inboxLength: ask('inboxLength'),
     posterNonce: ask('posterNonce'),
     posterBalance: ask('posterBalance'),
     fees: ask('fees'),

@@ -13,6 +13,7 @@ import {
 import { dirname } from 'node:path';
 import { fromHex, type Hex, toHex } from '@sealpost/prover';
 import { type Genesis, type SignedMark, StoreFullError, StoreOpenError, type Term } from '../ports.js';
+import { isSameTerm } from '../terms.js';
 import { nativeSha256 } from './native.js';
 import { syncFolder } from './run-files.js';
 
@@ -57,8 +58,6 @@ function slotOf(headChecksum: Uint8Array, lane: number, { term, firstSequence, n
   slot.set(checksum(claim), SLOT_CHECKSUM_AT);
   return slot;
 }
-
-const isSameTerm = (one: Term, other: Term): boolean => one.term === other.term && one.firstSequence === other.firstSequence;
 
 // What systems call it when there is no room: a copy-on-write file system needs some for bytes that are there already.
 const NO_ROOM = new Set(['ENOSPC', 'EDQUOT']);

@@ -65,6 +65,7 @@ export function createL1(options: L1Options): L1 {
       | 'maxIncludeDelay'
       | 'head'
       | 'batchHash'
+      | 'inboxLength'
       | 'term'
       | 'termOf'
       | 'operator'
@@ -189,6 +190,8 @@ export function createL1(options: L1Options): L1 {
       return { deposit, redeemed, withdrawing };
     },
     batchHash: async (lane, number) => (await read('batchHash', [lane, number])) as Hex,
+
+    inboxLength: async (lane) => (await read('inboxLength', [lane])) as bigint,
 
     posterNonce: (which) => transactionCount(account, which),
 
