@@ -204,15 +204,16 @@ export class Pipeline {
         const standings = Array.from({ length: laneCount }, () => standing);
         return dueBundles(store, this.view && { ...this.view, standings }, () => term);
       },
-      ...(rates === undefined ? : waitForRate: (sender: Hex, messages: number) => rates.take(sender, messages) ),
-      onAppended: (groups, topicKeys) => 
+      ...(rates === undefined ? {} : { waitForRate: (sender: Hex, messages: number) => rates.take(sender, messages) }),
+      onAppended: (groups, topicKeys) => {
         for (const { lane, entries } of groups) {
           this.sealer.added(
             lane,
             entries.map(({ bytes }) => bytes),
           );
         }
-        live.added(topicKeys);,
+        live.added(topicKeys);
+      },
       onFatal,
     });
     const { book, sequencer, sealer } = this;
