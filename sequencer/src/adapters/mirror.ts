@@ -18,7 +18,7 @@ export function mirroredFiles(folder: string, { chainId, settlement }: Pick<Gene
       new ImportError(
         `lane ${lane}: ${path} ${what}: batch ${number}, entries ${firstSequence} to ${firstSequence + BigInt(count) - 1n}, cannot be imported. ` +
           `Fetch it from whoever has it, with \`sealpost watch --mirror ${folder}\`, and run this again: it goes on there. ` +
-          'Where nobody has it, have its entries opened, or barred from evidence, before the lane is taken over: `sealpost operator takeover`',
+          'Where nobody has it any more nobody can serve the log: do not take the lane over',
         { cause },
       );
     const parts = () => partsOf(path, fault);
