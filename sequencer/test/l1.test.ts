@@ -46,14 +46,23 @@ describe('committing and following', () => {
 
   test('what the contract was deployed with', async () => {
     const anvil = await chain();
-    const it = await world({ url: anvil.url, settlement: await deploySettlement(anvil, { laneCount: 2 }), laneCount: 2 });
+    const settlement = await deploySettlement(anvil, { laneCount: 2 });
+    const it = await world({ url: anvil.url, settlement, laneCount: 2 });
+    const facts = await it.l1.settlement();
+    const beginBlock = facts?.lanes[0]?.beginBlock as bigint;
+    // The block of the deployment: there is code in it, and none before.
+    const codeAt = (block: bigint) => anvil.rpc('eth_getCode', [settlement, `0x${block.toString(16)}`]);
+    expect(await codeAt(beginBlock)).not.toBe('0x');
+    expect(await codeAt(beginBlock - 1n)).toBe('0x');
     const lane = {
       term: 1,
+      firstSequence: 0n,
+      beginBlock,
       poster: it.l1.posterAddress,
       receiptSigner: privateKeyToAddress(KEYS[1]).toLowerCase(),
       exitRequestedAt: 0n,
     };
-    expect(await it.l1.settlement()).toEqual({ laneCount: 2, maxIncludeDelay: 1_800n, lanes: [lane, lane] });
+    expect(facts).toEqual({ laneCount: 2, maxIncludeDelay: 1_800n, lanes: [lane, lane] });
     expect(await it.l1.chainId()).toBe(31337n);
   });
 
