@@ -318,3 +318,48 @@ test('nothing gets a place before the takeover is final, and a reorg may take it
   expect(receipt).toMatchObject({ term: 2 });
   await until('the forced bundle to be consumed', async () => (await headOf(network)).inboxCount === 1n, 60_000);
 }, 480_000);
+
+test('an operator that gets its lane back drops what it never committed, and not before that is final', async () => {
+  const network = await startNetwork();
+  const { timestamp } = await l1Client(network.l1Url).getBlock();
+  const newSender = () => new LoadSender(domainOf(network), 0, timestamp + 86_400n);
+  const alice = newSender();
+  await rpc(network, 'evm_setIntervalMining', [0]);
+  const bundle = alice.sign(message(), 0n);
+  await checkReceipt(network, (await post(network.url, bundle)).receipt);
+  network.sequencer?.signal('SIGKILL');
+  await network.sequencer?.exited;
+  await rpc(network, 'anvil_dropAllTransactions', []);
+  await leaveOverdue(network, newSender().sign(message(), 0n));
+  await takeOver(network);
+  // The second one has its time for the entry, and does nothing.
+  await rpc(network, 'anvil_mine', ['0x7a']);
+  await transact(network, roleAccount('operator').account, 'takeOver', [0]);
+
+  const env = {
+    ...sequencerEnvironment(network.folder, network.deployment, network.l1Url),
+    SEALPOST_LOG: 'json',
+    SEALPOST_PORT: '0',
+  };
+  const running = sequencer(env, 'run');
+  const event = (name: string) => running.events.find((one) => one.event === name);
+  await until(
+    'the start to wait',
+    () => {
+      if (running.child.exitCode !== null) throw new Error(running.output);
+      return event('term.waiting');
+    },
+    60_000,
+  );
+  expect(event('ready')).toBeUndefined();
+  await rpc(network, 'evm_setIntervalMining', [1]);
+  const url = await ready(running);
+  expect(event('term.begins')).toMatchObject({ level: 'warn', lane: 0, term: 3, droppedEntries: '1', from: '0' });
+  await until('the forced bundle to be consumed', async () => (await headOf(network)).inboxCount === 1n, 60_000);
+  expect(await nonceAt(url, alice.address)).toBe(0);
+  const { receipt } = await post(url, bundle);
+  await checkReceipt(network, receipt);
+  expect(receipt).toMatchObject({ term: 3, sequence: '1' });
+  await until('both to be committed', async () => (await headOf(network)).nextSequence === 2n, 60_000);
+  expect(await audit(network, url)).toMatchObject({ clean: true, entries: 2 });
+}, 480_000);
