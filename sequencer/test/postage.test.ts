@@ -114,7 +114,7 @@ const isFinal = async (url: string, entries: string) => {
   return lanes[0]?.finalized === entries;
 };
 
-test('a priced lane: refused, funded, accepted, redeemed once, over a SIGKILL; a forced bundle owes nothing; a withdrawal counts at once', async () => {
+test('a priced lane: refused, funded, accepted, redeemed once, over a SIGKILL; a forced bundle owes nothing; a withdrawal counts at once; who leaves redeems first', async () => {
   const first = run(PATIENT);
   let url = await first.ready();
   expect(await (await fetch(`${url}/v1/status`)).json()).toMatchObject({ price: { perMessage: String(PRICE), perByte: '0' } });
@@ -186,4 +186,11 @@ test('a priced lane: refused, funded, accepted, redeemed once, over a SIGKILL; a
   await anvil.mine(8);
   await seen(url);
   expect((await post(url, { nonce: 5n, postage: 5n * PRICE })).status).toBe(200);
+
+  // Who leaves redeems first: the next operator would be paid by the next voucher.
+  await mineUntil(() => isFinal(url, '6'));
+  await seen(url);
+  expect(await payout()).toBe(4n * PRICE);
+  await call(operator, 'requestExit', [0]);
+  await mineUntil(async () => (await payout()) === 5n * PRICE);
 });
