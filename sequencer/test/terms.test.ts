@@ -2,9 +2,11 @@ import { cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Receipt, verifyReceipt } from '@sealpost/prover';
+import SqliteDatabase from 'better-sqlite3';
 import { afterAll, describe, expect, test } from 'vitest';
 import type { TermBeginning } from '../src/adapters/lane-terms.js';
 import { nativeRecover } from '../src/adapters/native.js';
+import { SCHEMA_VERSION } from '../src/adapters/schema.js';
 import { loadSignedMark } from '../src/adapters/signed-mark.js';
 import { loadStore } from '../src/adapters/sqlite.js';
 import type { Term } from '../src/ports.js';
@@ -140,6 +142,24 @@ test('a database of before the takeover, once something was signed after it, is 
   const mark = loadSignedMark(markIn(folder), {});
   expect(() => mark.compare(() => ({ term: 2, firstSequence: 1n, nextSequence: 99n }))).toThrow('the L1 took a final block back');
   for (const path of [folder, before]) rmSync(path, { recursive: true });
+});
+
+test('a database of before terms were written down is in the newest term that its batches name, else in the first', async () => {
+  const it = await Pipeline.open({ laneCount: LANES, digestHere: true, term: { term: 4, firstSequence: 0n } });
+  await receiptsOf(it, ...(BODIES[0] as SignedBundle[]));
+  await it.seal();
+  await it.stop();
+  const database = new SqliteDatabase(pathIn(it.folder));
+  database.exec('DROP TABLE lane_terms; ALTER TABLE groups DROP COLUMN term');
+  database.pragma(`user_version = ${SCHEMA_VERSION - 1}`);
+  database.close();
+  const store = await loadStore(pathIn(it.folder));
+  expect([0, 1].map((lane) => store.termOf(lane))).toEqual([
+    { term: 4, firstSequence: 0n },
+    { term: 1, firstSequence: 0n },
+  ]);
+  await store.close();
+  rmSync(it.folder, { recursive: true });
 });
 
 test('what is dropped is in no answer of the topic index any more, where runs hold it, too', async () => {
