@@ -436,8 +436,8 @@ export async function inboxEntries(
 }
 
 /**
- * Where a commit put an entry of the inbox, read from the commit's own call, in which the contract checked it; undefined while the
- * entry waits.
+ * Where a commit put an entry of the inbox, read from the commit's own call, in which the contract checked it; undefined while
+ * the entry waits.
  * @throws SettlementError forced.unreadable if the contract was called through another one
  */
 export async function inboxPlace(

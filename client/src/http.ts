@@ -100,7 +100,10 @@ export class Http {
           log('http.retry', { method, path, attempt, waitMs, code, detail: message });
           // Waiting longer than the caller does is telling the caller nothing until the deadline: better the reason, now.
           if (waitMs >= deadline.left()) throw error;
-          await clock.sleep(waitMs, deadline.signal);
+          // A timeout says what it waited for: the last failure.
+          await clock.sleep(waitMs, deadline.signal).catch(() => {
+            throw error;
+          });
         }
       }
     });

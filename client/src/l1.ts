@@ -160,25 +160,21 @@ export class L1 {
 
   /** `Settlement.head(lane)` at the newest block. */
   async head(lane: number, call: CallOptions = {}): Promise<{ number: bigint; nextSequence: bigint; timestamp: bigint }> {
-    const [number, nextSequence, timestamp] = (await this.#call.read('head(uint16)', [lane], 'latest', call)) as [
-      bigint,
-      bigint,
-      bigint,
-    ];
+    const [number, nextSequence, timestamp] = (await this.#read(call, 'head(uint16)', lane)) as [bigint, bigint, bigint];
     return { number, nextSequence, timestamp };
   }
 
   /**
    * What `verify` says of a receipt, given what the contract says of its term (§7). A signature of another signer than is known
    * here is looked into: the signer may be new, or the operator may have retired this one since. With `binds`, for whoever relies
-   * on the promise, only the running term counts, and a signer whose receipts can still be held against the operator.
+   * on the promise, only the running term counts, with its bond and without a wish to leave, and a signer whose receipts can still be
+   * held against the operator. A reader relies on the sender's signature: messages stay readable when their operator leaves.
    */
   async judge<T>(receipt: Receipt, verify: (terms: Terms) => T, binds: boolean, call: CallOptions): Promise<T> {
     const { lane, includeBy } = receipt;
     const termsOf = async (met?: Hex): Promise<Terms> => {
       const maxAgeMs = met === undefined ? MAX_TERM_AGE_MS : this.#maxSlotAgeMs;
-      let known = await this.#term(lane, undefined, maxAgeMs, call);
-      if (!binds && receipt.term !== known.term) known = await this.#term(lane, receipt.term, maxAgeMs, call);
+      const known = await this.#term(lane, binds ? undefined : receipt.term, maxAgeMs, call);
       // Blocks only grow: a known newest block that is enough for `includeBy` saves a request.
       if (includeBy > this.#latestBlock + this.maxIncludeDelay) await this.block('latest', call);
       const at = met === undefined ? 0n : await this.#retiredAt(lane, known, met, binds, call);
@@ -196,18 +192,20 @@ export class L1 {
     }
   }
 
-  /** The running term, or the one that is named. It changes by a transaction on the L1: believed no longer than it takes to see one. */
+  /**
+   * The running term, or the one that is named. A term, a bond or a signer changes by a transaction on the L1: what is known is
+   * believed no longer than it takes to see one.
+   */
   async #term(lane: number, named: number | undefined, maxAgeMs: number, call: CallOptions): Promise<KnownTerm> {
     const key = `${lane}/${named}`;
     const known = this.#terms.get(key);
     if (known !== undefined && this.#clock.now() - known.at < maxAgeMs) return known;
-    const read = (view: View, ...args: (number | Hex)[]) => this.#call.read(view, args, 'latest', call);
     const [term, account, minBond] = (await Promise.all(
       named === undefined
-        ? [read('term(uint16)', lane), read('operator(uint16)', lane), read('minBond()')]
-        : [named, read('termOf(uint16,uint32)', lane, named).then((kept) => (kept as Hex[])[0])],
+        ? [this.#read(call, 'term(uint16)', lane), this.#read(call, 'operator(uint16)', lane), this.#read(call, 'minBond()')]
+        : [named, this.#read(call, 'termOf(uint16,uint32)', lane, named).then((kept) => (kept as Hex[])[0])],
     )) as [number, Hex, bigint | undefined];
-    const [bond, exitRequestedAt, , signer] = (await read('operatorOf(uint16,address)', lane, account)) as [
+    const [bond, exitRequestedAt, , signer] = (await this.#read(call, 'operatorOf(uint16,address)', lane, account)) as [
       bigint,
       bigint,
       Hex,
@@ -221,15 +219,19 @@ export class L1 {
     return now;
   }
 
-  /** Since which block the operator's signer is retired; 0 if it never was its signer, or does not bind it any more and has to. */
+  /** Since which block a signer of the operator's is retired; 0 if it never was one, or has to bind the operator and does not. */
   async #retiredAt(lane: number, known: KnownTerm, signer: Hex, binds: boolean, call: CallOptions): Promise<bigint> {
-    const read = (view: View, ...args: (number | Hex)[]) => this.#call.read(view, args, 'latest', call);
-    if (binds && !(await read('isReceiptSigner(uint16,uint32,address)', lane, known.term, signer))) return 0n;
+    if (binds && !(await this.#read(call, 'isReceiptSigner(uint16,uint32,address)', lane, known.term, signer))) return 0n;
     const at =
       known.retired.get(signer) ??
-      ((await read('signerRetiredAt(uint16,address,address)', lane, known.account, signer)) as bigint);
+      ((await this.#read(call, 'signerRetiredAt(uint16,address,address)', lane, known.account, signer)) as bigint);
     known.retired.set(signer, at);
     return at;
+  }
+
+  /** What the contract says at the newest block. */
+  #read(call: CallOptions, view: View, ...args: readonly (number | bigint | Hex)[]): Promise<unknown> {
+    return this.#call.read(view, args, 'latest', call);
   }
 
   /** `Settlement.batchHash(lane, number)` at `latest`, and the highest rung on which it is the same. */

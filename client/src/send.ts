@@ -602,7 +602,8 @@ export class LaneTurn {
 }
 
 /**
- * Signs a bundle of the account's. The signature is checked here, because a wallet may sign for another account or in another form.
+ * Signs a bundle. The signature is checked, because a wallet may sign for another account or in another form: better here than as
+ * an answer of the sequencer.
  * @throws SendError send.bad_signer
  */
 export async function signBundle(

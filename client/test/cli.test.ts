@@ -250,7 +250,7 @@ describe('send, inbox, proof, verify', () => {
     model.faults.push(refuse);
     const carol = join(folder, 'leaving.json');
     await run(['keys', 'new', 'leaving', '--no-passphrase', '--out', carol]);
-    const { code, err } = await run(['send', '--to', 'alice', '--as', carol, '--timeout', '60', 'hello']);
+    const { code, err } = await run(['send', '--to', 'alice', '--as', carol, '--timeout', '15', 'hello']);
     model.faults.splice(model.faults.indexOf(refuse), 1);
     expect(code).toBe(4);
     expect(err).toContain(`the sequencer is not available: ${detail}, trying again (Ctrl-C stops)`);

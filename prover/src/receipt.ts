@@ -51,10 +51,7 @@ export interface ReceiptTerms extends Domain {
   /** The operator's signer for (lane, term), from the contract. */
   readonly signer: Hex;
   readonly term: number;
-  /**
-   * A signer that the operator replaced, and the L1 block since which it is retired: what it signed before is promised still. The
-   * contract shows that much by `isReceiptSigner` and `signerRetiredAt`.
-   */
+  /** A signer that the operator has replaced, and the L1 block since which: what it signed before is promised still. */
   readonly retired?: { readonly signer: Hex; readonly at: bigint } | undefined;
   /** Of the lane's running term, from the contract. Absent for a term that has ended: its receipts bind by their signer alone. */
   readonly operator?: OperatorFacts | undefined;
@@ -137,9 +134,10 @@ export function buildReceipt(
 }
 
 /**
- * Returns only if the receipt is a promise that the operator's signer made and can be held to (§7): signer (or a retired one), term,
- * bond, no exit, deadline, void 0, and the path from the entry to the signed root. Whether it is about the caller's own bundle is for the
- * caller to compare: its `lane` (the lane `terms` was read for), its `bundleHash`, and `previous` with earlier receipts.
+ * Returns only if the receipt is a promise that the operator's signer, or one that it has retired since, made and can be held to
+ * (§7): signer, term, bond, no exit, deadline, void 0, and the path from the entry to the signed root. Whether it is about the
+ * caller's own bundle is for the caller to compare: its `lane` (the lane `terms` was read for), its `bundleHash`, and `previous`
+ * with earlier receipts.
  * @throws receipt.invalid with `step`, the first check that fails
  */
 export function verifyReceipt(
@@ -160,9 +158,9 @@ export function verifyReceipt(
   }
   const signer = receiptSigner(receipt, terms, { recover, hash });
   if (signer === lowerHex(terms.signer)) return;
-  // A deadline is at most maxIncludeDelay / 2 after the block in which an honest sequencer signs, so none that it signed while the
-  // signer was its own lies beyond. And up to here evidenceWindow blocks are left, after the deadline, to bring the evidence: a
-  // promise beyond it, which only whoever has the retired key can make, would bind nobody when it is broken.
+  // An honest sequencer's deadline is at most maxIncludeDelay / 2 beyond the block in which it signs, so all that it signed while
+  // the signer was its own lies within. And up to here evidenceWindow blocks are left, behind the deadline, for the evidence: a
+  // promise beyond, which only whoever has the retired key can make, would bind nobody by the time it is broken.
   const { retired } = terms;
   if (signer === retired?.signer && receipt.includeBy <= retired.at + terms.maxIncludeDelay) return;
   throw new ProtocolError('receipt.invalid', `receipt: expected the signature of ${terms.signer}, got that of ${signer}`, {

@@ -29,8 +29,9 @@ export const usageError = (message: string, next: string) => new CliError(2, 'us
 
 /** What timed out says what it waited for last. */
 function messageOf({ message, cause }: Error, code: string): string {
-  if (code !== 'timeout' || !(cause instanceof Error) || cause.name === 'AbortError') return message;
-  return `${message}: ${cause.message}`;
+  let last = cause as { code?: string; message?: string; cause?: unknown } | undefined;
+  while (last?.code === 'timeout') last = last.cause as typeof last;
+  return code === 'timeout' && last?.code !== undefined ? `${message}: ${last.message}` : message;
 }
 
 /** What any error becomes for the person who ran the command. */
@@ -104,8 +105,10 @@ function advice(code: string, facts: Facts, command: string): [ExitCode, string]
     case 'key.unreadable':
       return [1, 'sealpost keys show'];
     case 'send.refused':
-    case 'send.nonce_behind':
+      return [1, 'sealpost status   (if the sequencer is wrong, past it through the L1: sealpost send --force …)'];
     case 'send.nonce_unclear':
+      return [1, 'sealpost status   (if the sequencer is wrong, past it through the L1: sealpost send --force --resume)'];
+    case 'send.nonce_behind':
       return [1, 'sealpost status'];
     case 'send.postage_limit': {
       const what = facts.pending === true ? 'sealpost send --resume' : 'sealpost send …';

@@ -167,9 +167,7 @@ export const postageWithdraw: Action = async (context, [amount], options) => {
   return 0;
 };
 
-/**
- * Pays the operator what a sender owes with its latest committed bundle: the bundle is the voucher, and whoever has it may redeem it.
- */
+/** Pays the operator what a sender owes with its latest committed bundle: that is the voucher, and whoever has it may redeem it. */
 export const postageRedeem: Action = async (context, _args, options) => {
   const { output } = context;
   const desk = await openDesk(context);

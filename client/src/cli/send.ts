@@ -24,6 +24,9 @@ export const send: Action = async (context, [text], options) => {
   const { payPostage } = await import('../postage.js');
   // Without leave it pays nothing, and says what it would cost before anything is signed.
   const postage = payPostage({ maxPerMessage: (options.maxPostage as bigint | undefined) ?? 0n });
+  if (options.nonce !== undefined && (!force || options.resume === true)) {
+    throw usageError('--nonce is for a new message that is forced', 'sealpost send --force --help');
+  }
   if (options.resume === true) {
     const identity = await openKey(context, await chooseKey(context, settings, as), options);
     const client = await connect(context, settings, identity, postage);
