@@ -70,6 +70,7 @@ function l1With(batches: readonly { header: BatchHeader; batchHash: Hex }[]): L1
       forced: [],
       demands: [],
       answered: [],
+      deposits: [],
       standingsChanged: false,
     }),
     batchHash: async (lane, number) => find(lane, number)?.batchHash ?? ZERO_HASH,

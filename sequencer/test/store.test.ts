@@ -281,7 +281,7 @@ test('a database of before there were vouchers gets them, for what comes', async
   const first = await createStore(path, genesisOf(1));
   await first.appendGroups([groupOf(0, 0n, [ALICE.sign()])], []);
   await first.close();
-  change(path, 'DROP TABLE vouchers; PRAGMA user_version = 3');
+  change(path, 'DROP TABLE vouchers; DROP TABLE lane_terms; ALTER TABLE groups DROP COLUMN term; PRAGMA user_version = 3');
   const store = await loadStore(path);
   expect(store.voucherOf(ALICE.address, 0)).toBeUndefined();
   await store.appendGroups([groupOf(0, 1n, [ALICE.sign({ nonce: 1n, postage: 7n })])], []);

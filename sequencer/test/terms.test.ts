@@ -128,6 +128,25 @@ describe('the process dies while a term begins', () => {
   });
 });
 
+test('what is owed by entries that are dropped is owed no more', async () => {
+  const paid = (account: Account, nonce: bigint, postage: bigint) =>
+    account.sign({ laneCount: LANES, nonce, postage, messages: [`${account.name} pays ${postage}`] });
+  const it = await Pipeline.open({ laneCount: LANES, digestHere: true, seal: { maxEntries: Number(KEPT) } });
+  await receiptsOf(it, paid(alice, 0n, 5n), paid(alice, 1n, 9n), paid(alice, 2n, 7n));
+  await it.seal();
+  await receiptsOf(it, paid(alice, 3n, 20n), paid(bob, 0n, 30n));
+  await it.stop();
+  const owedIn = async (begin?: TermBeginning[]) => {
+    const store = await loadStore(pathIn(it.folder), begin === undefined ? {} : { begin });
+    const owed = [alice, bob].map(({ address }) => store.voucherOf(address, 0)?.postage);
+    await store.close();
+    return owed;
+  };
+  expect(await owedIn()).toEqual([20n, 30n]);
+  expect(await owedIn(BEGIN)).toEqual([9n, undefined]);
+  rmSync(it.folder, { recursive: true });
+});
+
 test('a database of before the takeover, once something was signed after it, is refused', async () => {
   const folder = await firstTerm();
   const before = temporary();

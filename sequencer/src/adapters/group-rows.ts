@@ -16,10 +16,7 @@ export function groupRows(database: Database): InsertGroups {
   const insertGroup = database.prepare('INSERT INTO groups (position, count, root) VALUES (?, ?, ?)');
   const signGroup = database.prepare('UPDATE groups SET term = ?, include_by = ?, signature = ? WHERE position = ?');
   const placeForced = database.prepare('UPDATE forced_bundles SET sequence = ? WHERE lane = ? AND inbox_index = ?');
-  const insertVoucher = database.prepare(
-    `INSERT INTO vouchers (lane, sender, postage, sequence) VALUES (?, ?, ?, ?) ON CONFLICT (lane, sender)
-       DO UPDATE SET postage = excluded.postage, sequence = excluded.sequence WHERE excluded.postage > vouchers.postage`,
-  );
+  const owe = voucherRows(database);
   return ({ records, numbers, hashes, groups, signed, forced }, offset) => {
     const isForced = new Set(forced.map(({ lane, sequence }) => positionOf(lane, sequence)));
     let at = recordBytes(groups.length);
@@ -41,9 +38,8 @@ export function groupRows(database: Database): InsertGroups {
         bytes,
       );
       const postage = records.subarray(at + BUNDLE_AT + POSTAGE_AT, at + BUNDLE_AT + POSTAGE_AT + POSTAGE_BYTES);
-      if (isVoid === 0 && postage.some((byte) => byte !== 0) && !isForced.has(position as number)) {
-        const senderBytes = records.subarray(sender, sender + 20);
-        insertVoucher.run(laneOf(position as number), senderBytes, postage, Number(sequenceOf(position as number)));
+      if (isVoid === 0 && !isForced.has(position as number)) {
+        owe(position as number, records.subarray(sender, sender + 20), postage);
       }
       at += BUNDLE_AT + (bytes as number);
     }
@@ -52,5 +48,20 @@ export function groupRows(database: Database): InsertGroups {
       signGroup.run(term, Number(includeBy), fromHex(signature), positionOf(lane, firstSequence));
     }
     for (const { lane, index, sequence } of forced) placeForced.run(Number(sequence), lane, Number(index));
+  };
+}
+
+/**
+ * Takes the postage, 16 bytes, of an entry that is neither void nor forced: of its sender's on the lane the highest counts
+ * (PROTOCOL.md §3). 0 is none.
+ */
+export function voucherRows(database: Database): (position: number, sender: Uint8Array, postage: Uint8Array) => void {
+  const insert = database.prepare(
+    `INSERT INTO vouchers (lane, sender, postage, sequence) VALUES (?, ?, ?, ?) ON CONFLICT (lane, sender)
+       DO UPDATE SET postage = excluded.postage, sequence = excluded.sequence WHERE excluded.postage > vouchers.postage`,
+  );
+  return (position, sender, postage) => {
+    if (postage.every((byte) => byte === 0)) return;
+    insert.run(laneOf(position), sender, postage, Number(sequenceOf(position)));
   };
 }

@@ -1,7 +1,10 @@
 import type { Database } from 'better-sqlite3';
 import type { Term } from '../ports.js';
+import { BUNDLE_AT, type BundleFile } from './bundle-file.js';
 import { endOfBundles } from './entries.js';
+import { voucherRows } from './group-rows.js';
 import { nativeHashing } from './native.js';
+import { POSTAGE_AT, POSTAGE_BYTES } from './packed-groups.js';
 import { positionOf } from './schema.js';
 import { placeNumber } from './topic-index.js';
 
@@ -19,9 +22,10 @@ export interface TermBeginning {
  * the log as it was, and the next start does the same again; or all of it done. The bundles stay where they are in the bundle file, which only
  * grows, and `file_offset` keeps the next start from taking them for appends whose rows a power failure took.
  */
-export function beginTerms(database: Database, beginnings: readonly TermBeginning[]): void {
+export function beginTerms(database: Database, bundles: BundleFile, beginnings: readonly TermBeginning[]): void {
   const endOfBatch = database.prepare('SELECT first_sequence + count FROM batches WHERE lane = ? AND number = ?').pluck();
   const cutGroup = groupCutter(database);
+  const cutVouchers = voucherCutter(database, bundles);
   const inLane = 'position >= ? AND position < ?';
   const dropEntries = database.prepare(`DELETE FROM entries WHERE ${inLane}`);
   const dropGroups = database.prepare(`DELETE FROM groups WHERE ${inLane}`);
@@ -46,6 +50,7 @@ export function beginTerms(database: Database, beginnings: readonly TermBeginnin
       dropBatches.run(lane, Number(lastNumber));
       dropLeaves.run(lane, Number(lastNumber));
       dropSends.run(lane, Number(lastNumber));
+      cutVouchers(lane, end);
       displace.run(lane, end);
       const place = placeNumber({ sequence: BigInt(end), index: 0 });
       dropRuns.run(lane, place);
@@ -53,6 +58,30 @@ export function beginTerms(database: Database, beginnings: readonly TermBeginnin
       begin.run(lane, term?.term ?? null, term === undefined ? null : Number(term.firstSequence), fileEnd);
     }
   })();
+}
+
+/** What senders owe by entries that are dropped they owe no more (PROTOCOL.md §3): by those that stay, as far as they go. */
+function voucherCutter(database: Database, bundles: BundleFile): (lane: number, end: number) => void {
+  const cut = database.prepare('SELECT sender FROM vouchers WHERE lane = ? AND sequence >= ?').pluck();
+  const drop = database.prepare('DELETE FROM vouchers WHERE lane = ? AND sender = ?');
+  const left = database.prepare(
+    `SELECT position, file_offset FROM entries WHERE void = 0 AND sender = ? AND lane = ? AND position < ?
+       AND NOT EXISTS (SELECT 1 FROM forced_bundles WHERE forced_bundles.lane = entries.lane AND sequence = position - ?)`,
+  );
+  const owe = voucherRows(database);
+  return (lane, end) => {
+    for (const sender of cut.all(lane, end) as Buffer[]) {
+      drop.run(lane, sender);
+      const rows = left.all(sender, lane, positionOf(lane, BigInt(end)), positionOf(lane, 0n)) as EntryPlace[];
+      for (const { position, file_offset: offset } of rows)
+        owe(position, sender, bundles.read(offset + BUNDLE_AT + POSTAGE_AT, POSTAGE_BYTES));
+    }
+  };
+}
+
+interface EntryPlace {
+  readonly position: number;
+  readonly file_offset: number;
 }
 
 /** Of a group that begins before a position and ends behind it the entries before stay, under their own root and unsigned. */

@@ -128,7 +128,7 @@ export async function loadStore(path: string, options: StoreOptions = {}): Promi
       try {
         const recovery = recoverAppends(database, bundles);
         if (recovery.appends > 0 || recovery.cutBytes > 0) options.onRecovery?.(recovery);
-        if (options.begin !== undefined) beginTerms(database, options.begin);
+        if (options.begin !== undefined) beginTerms(database, bundles, options.begin);
       } finally {
         bundles.close();
       }
