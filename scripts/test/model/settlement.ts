@@ -148,7 +148,7 @@ export interface Deployed {
 }
 
 /** A signer that is not retired. */
-const CURRENT = 2n ** 64n - 1n;
+export const CURRENT = 2n ** 64n - 1n;
 const ANSWER_GAS = 200_000n;
 const CONSUMER_GAS = 60_000n;
 const UNANSWERED_LIMIT = 3;
