@@ -391,7 +391,7 @@ export class SequencerModel {
   // ---- Sealer and poster -------------------------------------------------------------------------------------------
 
   /** Seals what the contract does not have yet, anew each time, and commits it. */
-  private commit(lane: number): void {
+  protected commit(lane: number): void {
     const { state, timestamp } = this.chain.latest;
     const log = this.logs.get(lane);
     const standing = standings({ ...this.chain.next(), state })[lane];

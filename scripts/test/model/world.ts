@@ -3,7 +3,7 @@ import { nativeSha256 } from '@sealpost/sequencer/adapters/native';
 import { Archive } from './archive.js';
 import { Chain, type Tip } from './chain.js';
 import { BOND, LANES, type ModelOperator, OPERATORS, PARAMETERS, REPORTER, registration } from './people.js';
-import { findings, headersOf } from './reporter.js';
+import { type Finding, findings, headersOf } from './reporter.js';
 import type { SequencerModel } from './sequencer.js';
 import { type Deployed, Revert, Settlement, sequenceOf, type Transaction } from './settlement.js';
 
@@ -89,11 +89,16 @@ export class World {
     return this.sweep(excused, isWhole);
   }
 
+  /** What the finders make of what was given out and published. */
+  findings(): Finding[] {
+    const receipts = this.receipts.map(({ receipt }) => receipt);
+    return findings(this.chain, this.archive, receipts, this.answerFee);
+  }
+
   /** What the finders have to say of those who are not excused. */
   alarm(excused: (lane: number, term: number) => boolean = () => false): string | undefined {
-    const receipts = this.receipts.map(({ receipt }) => receipt);
     // A demand is a question: a reorg may make an honest sequencer so late that it is asked, never so late that it cannot answer.
-    const found = findings(this.chain, this.archive, receipts, this.answerFee).find(
+    const found = this.findings().find(
       ({ lane, term, transaction }) => transaction.to.startsWith('prove') && !excused(lane, term),
     );
     return found && `${found.transaction.to} of term ${found.lane}/${found.term}`;
@@ -167,11 +172,7 @@ export class World {
    * The L1 is well, everybody acts: every lane has an operator, and what was promised or forced is committed. Says what is stuck.
    */
   settle(excused: (lane: number, term: number) => boolean = () => false): string | undefined {
-    this.chain.finalizes = true;
-    for (const sequencer of this.sequencers) {
-      sequencer.lag = 0n;
-      sequencer.skewMs = 0;
-    }
+    this.recover();
     for (let round = 0; round < 200; round++) {
       this.mine(20n);
       this.tick();
@@ -181,8 +182,17 @@ export class World {
     return 'something that was promised or forced is not committed';
   }
 
+  /** The L1 finalizes, and every clock and view is right. */
+  recover(): void {
+    this.chain.finalizes = true;
+    for (const sequencer of this.sequencers) {
+      sequencer.lag = 0n;
+      sequencer.skewMs = 0;
+    }
+  }
+
   /** An operator for a lane that has none. */
-  private helpOn(lane: number): void {
+  helpOn(lane: number): void {
     const { state, number } = this.chain.latest;
     const { term } = state.lanes[lane] ?? { term: 0 };
     const { endBlock } = state.terms.get(`${lane}/${term}`) ?? { endBlock: 0n };
