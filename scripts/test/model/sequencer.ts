@@ -16,7 +16,9 @@ import {
 import { nativeHashing, nativePrimitives } from '@sealpost/sequencer/adapters/native';
 import { submissionOfFrames } from '@sealpost/sequencer/admission';
 import { RequestError } from '@sealpost/sequencer/errors';
-import { carriedTogether, commitOf, dueBundles, readForced, settledBlock } from '@sealpost/sequencer/inbox';
+import { settledBlock } from '@sealpost/sequencer/follower';
+import { carriedTogether, commitOf, dueBundles, readForced } from '@sealpost/sequencer/inbox';
+import { openingOf } from '@sealpost/sequencer/openings';
 import type {
   Clock,
   CommitGroup,
@@ -29,9 +31,9 @@ import type {
   SealedBatch,
   SignedStatement,
   Store,
+  Term,
 } from '@sealpost/sequencer/ports';
 import { type PromiseTerms, promiseDeadline, ReceiptBook } from '@sealpost/sequencer/receipts';
-import { openingOf } from '@sealpost/sequencer/responder';
 import { type BatchDigest, digestBatch, MAX_FORCED_PER_BATCH, planSeal } from '@sealpost/sequencer/sealer';
 import { type Ledger, planGroups } from '@sealpost/sequencer/sequencer';
 import { type Body, verifiedBody, verifyBundles } from '@sealpost/sequencer/verifier';
@@ -51,21 +53,29 @@ const MAX_L1_AGE_MS = 120_000;
 const FILE_HEADER_BYTES = 23;
 
 /** What a lane's log is on the disk of a sequencer that runs it for a term. */
-interface LaneLog {
-  readonly term: number;
+interface LaneLog extends Term {
   /** By sequence; those are missing that an earlier operator withheld. */
   readonly entries: (FullEntry | undefined)[];
   readonly groups: GroupRecord[];
 }
 
+const NO_TERM: Term = { term: 0, firstSequence: 0n };
+
 /** Who may act, as of a block. */
 function standings({ number, state }: Tip): LaneStanding[] {
   return state.lanes.map(({ term, poster }, lane) => {
-    const { operator = ZERO_ADDRESS, endBlock = 0n } = state.terms.get(`${lane}/${term}`) ?? {};
+    const {
+      operator = ZERO_ADDRESS,
+      endBlock = 0n,
+      beginBlock = 0n,
+      firstSequence = 0n,
+    } = state.terms.get(`${lane}/${term}`) ?? {};
     const kept = state.operators.get(`${lane}/${operator}`);
     const isOver = endBlock !== 0n && number >= endBlock;
     return {
       term,
+      firstSequence,
+      beginBlock,
       poster: isOver ? ZERO_ADDRESS : poster,
       receiptSigner: kept?.signer ?? ZERO_ADDRESS,
       exitRequestedAt: kept?.exitRequestedAt ?? 0n,
@@ -127,6 +137,10 @@ export class SequencerModel {
   /** The term that it runs a lane for; undefined while it does not. */
   termOf(lane: number): number | undefined {
     return this.logs.get(lane)?.term;
+  }
+
+  private beginningOf(lane: number): Term {
+    return this.logs.get(lane) ?? NO_TERM;
   }
 
   /** The next nonce of an account, as `GET /v1/accounts` tells it. */
@@ -231,7 +245,7 @@ export class SequencerModel {
         entries.push(file === undefined ? undefined : logEntry(header, file, index));
       }
     }
-    this.logs.set(lane, { term: standing.term, entries, groups: [] });
+    this.logs.set(lane, { term: standing.term, firstSequence: standing.firstSequence, entries, groups: [] });
   }
 
   /** Whether nobody can cite these positions any more, for good. Demands them if nobody did. */
@@ -258,10 +272,8 @@ export class SequencerModel {
 
   /** One commit group a lane: the inbox's bundles that are due first, then the bodies. */
   private take(bodies: readonly Body[], crash: Crash): Receipt[] {
-    const due = dueBundles(
-      { genesis: { laneCount: LANES.length }, forcedWaiting: this.forcedWaiting } as unknown as Store,
-      this.view,
-    );
+    const store = { forcedWaiting: this.forcedWaiting } as unknown as Store;
+    const due = dueBundles(store, this.view, (lane) => this.beginningOf(lane));
     const forced = due
       .filter(({ lane }) => this.runs(lane))
       .map((bundle) => ({ ...readForced(bundle, nativeHashing), index: bundle.index, event: bundle }));
@@ -309,10 +321,10 @@ export class SequencerModel {
 
   /** The one durable write of an append: groups, and the signatures of those before. */
   protected append(groups: readonly CommitGroup[], signed: readonly SignedStatement[]): void {
-    for (const { lane, firstSequence, includeBy, signature } of signed) {
+    for (const { lane, term, firstSequence, includeBy, signature } of signed) {
       const kept = this.logs.get(lane)?.groups ?? [];
       const at = kept.findIndex((group) => group.firstSequence === firstSequence);
-      if (kept[at] !== undefined) kept[at] = { ...kept[at], signed: { includeBy, signature } };
+      if (kept[at] !== undefined) kept[at] = { ...kept[at], signed: { term, includeBy, signature } };
     }
     this.book.saved(signed);
     for (const { lane, firstSequence, root, entries } of groups) {
@@ -336,7 +348,7 @@ export class SequencerModel {
       signed: { raise: () => {} },
       separator: SEPARATOR,
       terms: this.terms,
-      termOf: (lane) => this.termOf(lane) ?? 0,
+      termOf: (lane) => this.beginningOf(lane),
       hashing: nativeHashing,
     });
   }
@@ -355,6 +367,7 @@ export class SequencerModel {
         return { nonce: entry.nonce + BigInt(entry.count), previous: entry.sequence + 1n };
       },
       entryAt: (sender, lane, nonce) => latestOf(sender, lane, (entry) => entry.nonce === nonce),
+      owed: () => 0n,
       tail: (lane) => {
         const entries = this.logs.get(lane)?.entries ?? [];
         const committed = this.chain.latest.state.lanes[lane]?.head.timestamp ?? 0n;
@@ -402,6 +415,9 @@ export class SequencerModel {
       forcedIn: this.forcedIn,
       entries: (of: number, first: bigint, count: number) => this.entries(of, first, count),
       leavesOf: (_: number, batch: bigint) => sealed.leaves.get(batch) as Uint8Array,
+      batch: (_: number, number: bigint) =>
+        sealed.batches.find(({ header }) => header.number === number) ??
+        ({ header: { inboxCount: state.lanes[lane]?.head.inboxCount } } as SealedBatch),
     };
     const carried = carriedTogether(sealed.batches, store);
     if (carried.length === 0) return;
@@ -470,12 +486,11 @@ export class SequencerModel {
     if (header === undefined || file === undefined) return undefined;
     const index = Number(demand.sequence - header.firstSequence);
     const store = {
-      openDemands: () => [],
       batchOf: () => ({ header, batchHash: batchHash(header), bytes: 0, messages: 0 }),
       leavesOf: () => file.tree.nodes.subarray(0, 32 * file.tree.size),
       entry: () => file.entries[index] as FullEntry | undefined,
     };
-    return openingOf(demand, { store, hashing: nativeHashing, view });
+    return openingOf(demand, { store, hashing: nativeHashing });
   }
 }
 
