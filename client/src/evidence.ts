@@ -1,9 +1,9 @@
 import { settlementAbi } from '@sealpost/contracts';
 import { type Evidence, type Hex, lowerHex, type Opening } from '@sealpost/prover';
 import { decodeFunctionData } from 'viem';
+import { build, read, type SettlementCall } from './calls.js';
 import type { CallOptions } from './clock.js';
 import type { L1 } from './l1.js';
-import { build, read, type SettlementCall } from './settlement.js';
 
 /** What the contract keeps of a term (PROTOCOL.md §7). */
 export interface TermState {

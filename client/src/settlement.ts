@@ -16,17 +16,17 @@ import {
   createWalletClient,
   type DecodeErrorResultReturnType,
   decodeErrorResult,
-  decodeFunctionResult,
-  encodeFunctionData,
   formatEther,
   keccak256,
   type LocalAccount,
   publicActions,
 } from 'viem';
+import { build, read, type SettlementCall } from './calls.js';
 import { abortable, type CallOptions, type Clock, withDeadline } from './clock.js';
 import { type ErrorDetails, L1Error, RequestError, SealpostError } from './errors.js';
 import { L1, type L1Options } from './l1.js';
 
+export type { SettlementCall } from './calls.js';
 export * from './forced.js';
 export * from './openings.js';
 
@@ -114,14 +114,6 @@ export interface DemandState {
   readonly charged: boolean;
   /** Wei for whoever answers; 0 once it is settled. */
   readonly fee: bigint;
-}
-
-/** A call of the contract, to be tried by `check` and sent by `send`. */
-export interface SettlementCall {
-  readonly functionName: string;
-  readonly data: Hex;
-  /** Wei. */
-  readonly value: bigint;
 }
 
 export interface SendOptions extends CallOptions {
@@ -441,34 +433,6 @@ interface RawReceipt {
   readonly effectiveGasPrice: Hex;
 }
 
-/**
- * Asks the contract at a block.
- * @throws l1.foreign_contract if what answers is no Settlement
- */
-export async function read(
-  l1: L1,
-  functionName: string,
-  args: readonly unknown[],
-  tag: string,
-  call: CallOptions,
-): Promise<unknown> {
-  const data = encodeFunctionData({ abi: settlementAbi, functionName, args } as never);
-  const result = (await l1.request('eth_call', [{ to: l1.view.settlement, data }, tag], call)) as Hex;
-  try {
-    return decodeFunctionResult({ abi: settlementAbi, functionName, data: result } as never);
-  } catch (cause) {
-    const message = `${functionName}: the contract at ${l1.view.settlement} gave no answer that a Settlement gives`;
-    throw new L1Error('l1.foreign_contract', message, { cause });
-  }
-}
-
-/** A call of the contract, to be sent. */
-export const build = (functionName: string, args: readonly unknown[], value = 0n): SettlementCall => ({
-  functionName,
-  data: encodeFunctionData({ abi: settlementAbi, functionName, args } as never),
-  value,
-});
-
 /** What a new receipt signer's key signs, so that nobody can register another's (PROTOCOL.md §7). */
 export async function signRegistration(
   separator: Uint8Array,
@@ -698,6 +662,31 @@ function sentence(refusal: Refusal, { minBond, exitDelay }: SettlementParameters
       const [batch, index] = refusal.args;
       return [`batch ${batch} is not committed, or entry ${index} of it is another one`, 'sealpost audit'];
     }
+    case 'OtherTerm': {
+      const [lane, term] = refusal.args;
+      const other = term === 0 ? `lane ${lane}` : `term ${term} of lane ${lane}`;
+      return [
+        `one of the two is of ${other}, the other is not: evidence is two statements of one lane and, but for a false entry, one term`,
+        `sealpost watch --lane ${lane}   (finds what is of one term)`,
+      ];
+    }
+    case 'SameLeaf':
+      return [
+        `both name the same entry, ${refusal.args[0]}: they agree, and that is no offence`,
+        'sealpost watch   (finds what contradicts each other)',
+      ];
+    case 'EntryIsTrue':
+      return [
+        `entry ${refusal.args[0]} is as it has to be, or the entry beside it says nothing of it: that is no offence`,
+        'sealpost audit   (derives every entry anew)',
+      ];
+    case 'AlreadyCharged': {
+      const [lane, term] = refusal.args;
+      return [
+        `the whole bond is taken for term ${term} of lane ${lane} already, or the penalty for this entry: nothing more can be charged for it`,
+        status(lane),
+      ];
+    }
     case 'Withheld': {
       const [lane, term, sequence] = refusal.args;
       return [
@@ -724,6 +713,13 @@ function sentence(refusal: Refusal, { minBond, exitDelay }: SettlementParameters
       return [
         `entry ${sequence} was promised by block ${count(includeBy)}: it can be demanded by the receipt if that block has passed, its term runs and it is not committed`,
         `sealpost demand --sequence ${sequence} --receipt <file>   (after block ${count(includeBy)})`,
+      ];
+    }
+    case 'NotBroken': {
+      const [sequence] = refusal.args;
+      return [
+        `the promise of entry ${sequence} is not broken: its term runs still, the entry is committed, or it was not due when the term ended`,
+        `sealpost demand --sequence ${sequence} --receipt <file>   (while the term runs, once the promise is due)`,
       ];
     }
     case 'NothingToRedeem':

@@ -71,6 +71,23 @@ describe('planTakeover', () => {
   });
 });
 
+/** Errors of offences, demands and answers: who meets one must know what to do. */
+const EVIDENCE: ReadonlySet<string> = new Set([
+  'NotReceiptSigner',
+  'NotInReceipt',
+  'NotInBatch',
+  'OtherTerm',
+  'SameLeaf',
+  'EntryIsTrue',
+  'Withheld',
+  'AlreadyCharged',
+  'AlreadyDemanded',
+  'NotDemanded',
+  'AnswerFeeTooSmall',
+  'NotDue',
+  'NotBroken',
+]);
+
 describe('explainRefusal', () => {
   it.each<[Refusal, string, string]>([
     [
@@ -91,6 +108,24 @@ describe('explainRefusal', () => {
     [{ errorName: 'BadRegistration', args: [ONE, TWO] }, `not signed by the key of ${ONE}, but by that of ${TWO}`, 'sealpost'],
     [{ errorName: 'BadRegistration', args: [ONE, ZERO_ADDRESS] }, 'but by none', 'sealpost operator register'],
     [{ errorName: 'NoCause', args: [1, ONE] }, `${ONE} holds lane 1 by right`, 'sealpost operator status --lane 1'],
+    [
+      { errorName: 'OtherTerm', args: [1, 2] },
+      'one of the two is of term 2 of lane 1, the other is not',
+      'sealpost watch --lane 1',
+    ],
+    [{ errorName: 'OtherTerm', args: [1, 0] }, 'one of the two is of lane 1, the other is not', 'sealpost watch --lane 1'],
+    [
+      { errorName: 'SameLeaf', args: [`0x${'33'.repeat(32)}`] },
+      `both name the same entry, 0x${'33'.repeat(32)}: they agree, and that is no offence`,
+      'sealpost watch',
+    ],
+    [{ errorName: 'EntryIsTrue', args: [7n] }, 'entry 7 is as it has to be', 'sealpost audit'],
+    [
+      { errorName: 'AlreadyCharged', args: [1, 2] },
+      'the whole bond is taken for term 2 of lane 1 already, or the penalty for this entry',
+      'sealpost operator status --lane 1',
+    ],
+    [{ errorName: 'NotBroken', args: [7n] }, 'the promise of entry 7 is not broken', 'sealpost demand --sequence 7 --receipt'],
     [{ errorName: 'WrongTerm', args: [7n, 1, 2] }, 'the contract refused it: WrongTerm(7, 1, 2)', 'sealpost operator status'],
   ])('$0.errorName', (refusal, message, next) => {
     const error = explainRefusal(refusal, developmentParameters);
@@ -110,6 +145,7 @@ describe('explainRefusal', () => {
       // What could not be encoded would not be what the contract answers.
       encodeErrorResult({ abi: [item], errorName: item.name, args } as never);
       const error = explainRefusal({ errorName: item.name, args } as unknown as Refusal, developmentParameters);
+      if (EVIDENCE.has(item.name)) expect(error.message).not.toContain(item.name);
       expect(error.code).toMatch(/^settlement\.[a-z_]+$/);
       expect(error.message).not.toMatch(/undefined|NaN/);
       expect(error.next).not.toBe('');
