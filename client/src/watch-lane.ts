@@ -255,7 +255,7 @@ export class LaneWatch {
   /** False if the file is missing and may still come. */
   async #take(header: BatchHeader, hash: Hex, call: CallOptions): Promise<boolean> {
     const { clock, patienceMs, onBatch, onMissing } = this.#deps;
-    const found = await this.#fetch(header, call);
+    const found = await findFile(this.#deps.sources, header, this.#deps.hash, call);
     if ('bytes' in found) {
       this.#waiting = undefined;
       await onBatch(header, found.bytes, found.source);
@@ -286,7 +286,7 @@ export class LaneWatch {
     const all = [...this.missing.values()];
     const asked = Array.from({ length: Math.min(all.length, MAX_ASKED) }, () => all[this.#asked++ % all.length] as MissingBatch);
     for (const { header } of asked) {
-      if (!('bytes' in (await this.#fetch(header, call)))) continue;
+      if (!('bytes' in (await findFile(this.#deps.sources, header, this.#deps.hash, call)))) continue;
       this.missing.delete(header.number);
       if (this.#before !== undefined) this.#progress = mutable(this.#before);
       this.#before = undefined;
@@ -371,7 +371,7 @@ export class LaneWatch {
     if (known !== undefined) return known;
     const { l1, hash } = this.#deps;
     const { header } = await committedBatch(l1, this.lane, number, call);
-    const found = await this.#fetch(header, call);
+    const found = await findFile(this.#deps.sources, header, this.#deps.hash, call);
     if (!('bytes' in found)) return undefined;
     const leaves = found.entries.map((entry) => entryLeaf(entry, hash));
     const batch = { header, entries: found.entries, tree: buildTree(leaves, hash) };
@@ -379,35 +379,44 @@ export class LaneWatch {
     if (this.#loaded.size > MAX_LOADED) this.#loaded.delete(this.#loaded.keys().next().value as bigint);
     return batch;
   }
+}
 
-  /** The file, from the first source whose bytes are what the header says; else why there is none. */
-  async #fetch(
-    header: BatchHeader,
-    call: CallOptions,
-  ): Promise<{ bytes: Uint8Array; source: string; entries: readonly BatchEntry[] } | { reason: string }> {
-    const reasons: string[] = [];
-    for (const source of this.#deps.sources) {
-      let bytes: Uint8Array | undefined;
-      try {
-        bytes = await source.get(header, call);
-      } catch (error) {
-        call.signal?.throwIfAborted();
-        reasons.push(`${source.name}: ${(error as Error).message}`);
-        continue;
-      }
-      if (bytes === undefined) {
-        reasons.push(`${source.name} has none`);
-        continue;
-      }
-      try {
-        return { bytes, source: source.name, entries: openFile(bytes, header, this.#deps.hash) };
-      } catch (error) {
-        if (!(error instanceof ProtocolError)) throw error;
-        reasons.push(`${source.name}: ${error.message}`);
-      }
+/** A batch file that is what its header says, and who gave it. */
+export interface FoundFile {
+  readonly bytes: Uint8Array;
+  readonly source: string;
+  readonly entries: readonly BatchEntry[];
+}
+
+/** A batch's file, from the first source whose bytes are what the header says; else why there is none. */
+export async function findFile(
+  sources: readonly BatchSource[],
+  header: BatchHeader,
+  hash: Sha256,
+  call: CallOptions,
+): Promise<FoundFile | { readonly reason: string }> {
+  const reasons: string[] = [];
+  for (const source of sources) {
+    let bytes: Uint8Array | undefined;
+    try {
+      bytes = await source.get(header, call);
+    } catch (error) {
+      call.signal?.throwIfAborted();
+      reasons.push(`${source.name}: ${(error as Error).message}`);
+      continue;
     }
-    return { reason: reasons.join('; ') || 'nobody was asked' };
+    if (bytes === undefined) {
+      reasons.push(`${source.name} has none`);
+      continue;
+    }
+    try {
+      return { bytes, source: source.name, entries: openFile(bytes, header, hash) };
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      reasons.push(`${source.name}: ${error.message}`);
+    }
   }
+  return { reason: reasons.join('; ') || 'nobody was asked' };
 }
 
 /**
