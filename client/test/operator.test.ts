@@ -394,6 +394,12 @@ describe('usage errors', () => {
   it.each([
     ['operator exit --as first.key --no-input', 'nobody to ask', 'sealpost operator exit … --yes'],
     ['operator takeover --as first.key --no-input', 'nobody to ask', 'sealpost operator takeover … --yes'],
+    [
+      'operator takeover --as first.key --demand --max-demands 0 --yes',
+      'expected at least 1',
+      'sealpost operator takeover --demand --max-demands 16',
+    ],
+    ['operator takeover --as first.key --from-block x --yes', 'expected a block number', 'sealpost operator takeover --help'],
     ['operator withdraw --as first.key', 'nobody to ask', 'sealpost operator withdraw … --yes'],
     ['operator status --lane 1', 'there is no lane 1: the contract has only lane 0', 'sealpost operator status --lane 0'],
     ['operator register --as second.key', 'a bond of at least 5 ETH are needed', 'sealpost operator register --lane 0'],

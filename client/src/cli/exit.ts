@@ -89,6 +89,7 @@ function advice(code: string, facts: Facts, command: string): [ExitCode, string]
       return [1, 'sealpost status   (is it the right network?)'];
     case 'settlement.unconfirmed':
     case 'forced.waiting':
+    case 'takeover.waiting':
       return [4, 'sealpost doctor'];
     case 'proof.not_sealed':
       return [4, 'the same command again, in a moment'];

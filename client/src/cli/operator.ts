@@ -1,6 +1,6 @@
 import { ZERO_ADDRESS } from '@sealpost/prover';
 import type { Hex } from '../index.js';
-import type { LaneState, OperatorState, Settlement, SettlementParameters, TakeoverPlan } from '../settlement.js';
+import type { LaneState, OperatorState, Settlement, SettlementParameters } from '../settlement.js';
 import { usageError } from './exit.js';
 import { number, plural } from './output.js';
 import type { Action, Context } from './run.js';
@@ -205,67 +205,6 @@ export const operatorWithdraw: Action = async (context, _args, options) => {
   return 0;
 };
 
-export const operatorTakeover: Action = async (context, _args, options) => {
-  const { output } = context;
-  needAnswer(context, options);
-  const desk = await openDesk(context);
-  const { settlement } = desk;
-  const lane = chooseLane(context, desk, options.lane);
-  const account = await openSender(context, desk, options);
-  const operator = account.address.toLowerCase() as Hex;
-  const { ether, planTakeover, takeOver } = await lazily();
-  const intent = takeOver(lane);
-  const state = await settlement.lane(lane, call(context));
-  const caller = await settlement.operator(lane, operator, call(context));
-  const plan = planTakeover(state, caller, settlement.parameters);
-  if (!plan.allowed) throw plan.error;
-  await check(context, desk, operator, intent);
-  await confirm(context, options, [
-    `Lane ${lane} may be taken: ${why(plan, state, settlement.parameters, ether)}.`,
-    plan.ousted === undefined
-      ? 'It costs nobody anything.'
-      : `It costs ${plan.ousted} ${ether(plan.taken)} of its bond of ${ether(state.operator.bond)}; ${ether(plan.reward)} of that go to ${operator}, the rest is burned.`,
-    `What was accepted on the lane and is not committed is dropped: the log goes on at entry ${number(state.nextSequence)}.`,
-  ]);
-  const sent = await send(context, desk, account, intent);
-  const after = await settlement.lane(lane, call(context));
-  printTable(context, `${operator} runs lane ${lane} now: term ${after.term} begins at entry ${number(after.firstSequence)}.`, [
-    ...(await laneRows(after, settlement.parameters)),
-    sentRow(sent),
-  ]);
-  output.result({
-    lane,
-    term: after.term,
-    firstSequence: after.firstSequence,
-    operator: after.operator,
-    cause: plan.cause,
-    ousted: plan.ousted ?? null,
-    taken: plan.taken,
-    reward: plan.reward,
-    sent,
-  });
-  return 0;
-};
-
-type Ether = (wei: bigint) => string;
-
-function why(
-  plan: Extract<TakeoverPlan, { allowed: true }>,
-  state: LaneState,
-  { minBond, takeoverDelay }: SettlementParameters,
-  ether: Ether,
-): string {
-  const { operator, oldest, block } = state;
-  switch (plan.cause) {
-    case 'vacant':
-      return `it has no operator since block ${number(state.endBlock)}`;
-    case 'bond':
-      return `the bond of ${operator.address} is ${ether(operator.bond)}, and at least ${ether(minBond)} is needed`;
-    case 'overdue':
-      return `forced entry ${oldest?.index} is overdue by ${plural(block - (oldest?.deadline ?? 0n), 'block')}, and more than ${number(takeoverDelay)} are enough`;
-  }
-}
-
 async function laneSentence(state: LaneState, parameters: SettlementParameters): Promise<string> {
   const { lane, operator, term, endBlock, block } = state;
   const { ether, takeoverFrom } = await lazily();
@@ -287,7 +226,7 @@ async function laneSentence(state: LaneState, parameters: SettlementParameters):
   return `${runs}, with a bond of ${ether(operator.bond)}.`;
 }
 
-async function laneRows(state: LaneState, parameters: SettlementParameters): Promise<(readonly [string, string])[]> {
+export async function laneRows(state: LaneState, parameters: SettlementParameters): Promise<(readonly [string, string])[]> {
   const { operator, block, term, endBlock, oldest, waiting } = state;
   const { ether, takeoverFrom } = await lazily();
   const end = endBlock === 0n ? '' : state.running ? `, until ${whenBlock(endBlock, block)}` : ', over';
@@ -341,7 +280,12 @@ async function operatorRows(
   ];
 }
 
-function otherSentence(lane: number, state: OperatorState, { minBond }: SettlementParameters, ether: Ether): string {
+function otherSentence(
+  lane: number,
+  state: OperatorState,
+  { minBond }: SettlementParameters,
+  ether: (wei: bigint) => string,
+): string {
   const { address, bond } = state;
   if (state.poster === ZERO_ADDRESS) return `${address} never registered on lane ${lane}.`;
   if (state.exitRequestedAt !== 0n) return `${address} leaves lane ${lane}, which it does not run.`;

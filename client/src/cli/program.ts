@@ -288,17 +288,27 @@ export function createProgram(act: Act): Command {
     .addHelpText('after', examples(['sealpost operator withdraw --lane 0 --as operator.key'], 'Then: sealpost postage payout'))
     .action(act(async () => (await import('./operator.js')).operatorWithdraw));
   withIdentity(operator.command('takeover'))
-    .description('take over a lane that has no operator, or one that broke the rules')
+    .description('take over a lane that has no operator, or one that broke the rules, once all its batch files are there')
     .addOption(lane())
+    .option('--mirror <folder>', 'where batch files are kept: those that a server has and it has not are put there')
+    .option('--server <url>', 'have batch files from there (repeatable; the sequencer of --url unless given)', collect)
+    .option('--demand', 'demand the entries of batches that nobody has, and charge what was not answered in time')
+    .addOption(new Option('--max-demands <count>', 'how many to demand in one run at most').argParser(whole).default(256))
+    .option('--anyway', 'also without some of the files: the lane cannot be imported then')
+    .option('--from-block <number>', "the block of the contract's deployment, to look for logs from")
     .addOption(yes())
     .addHelpText(
       'after',
       examples(
-        ['sealpost operator takeover --lane 0 --as operator.key'],
-        'Says first why it is allowed, and what it costs whom. Exit code 1: it is not allowed.',
+        [
+          'sealpost operator takeover --lane 0 --as operator.key --mirror /srv/sealpost/mirror',
+          'sealpost operator takeover --as operator.key --server https://… --server https://…',
+          'sealpost operator takeover --as operator.key --mirror mirror --demand',
+        ],
+        'Says first why it is allowed, which batch files are missing, and what it costs whom. With --demand it is run again once\nthe time for answers is over: what nobody opened is no evidence any more. Each demand pays a fee to whoever answers,\nwhich comes back if nobody does.\nExit code 1: it is not allowed, or files are missing. 4: answers are waited for.',
       ),
     )
-    .action(act(async () => (await import('./operator.js')).operatorTakeover));
+    .action(act(async () => (await import('./takeover.js')).operatorTakeover));
 
   const postage = program.command('postage').description('deposits that pay for messages, and what the contract owes');
   postage
