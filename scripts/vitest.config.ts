@@ -6,7 +6,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     maxWorkers: 2,
-    testTimeout: 240_000,
+    testTimeout: 480_000,
     hookTimeout: 120_000,
     retry: 0,
   },

@@ -60,7 +60,8 @@ async function batchFileOf(network: Network, sequence: bigint): Promise<Uint8Arr
 }
 
 test('what a sender owes, a bond and a demand, each by command: redeem, bond, demand, answer', async () => {
-  const network = await startNetwork();
+  // By hand, before the sequencer finds it worth its gas.
+  const network = await startNetwork({ sequencerEnv: { SEALPOST_REDEEM_FACTOR: '1000000' } });
   const operator = lowerHex(roleAccount('operator').account.address);
   const { sender, send } = await payingSender(network);
   await data(network, 'postage', 'deposit', '0.1', '--for', sender, '--as', 'bob');

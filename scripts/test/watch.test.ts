@@ -260,4 +260,4 @@ test('each lie is caught by a watch and takes the bond; an honest sequencer besi
     args: [0, roleAccount('operator').account.address],
   });
   expect(bond[0]).toBe(2n * developmentParameters.minBond);
-}, 300_000);
+});
