@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ESCAPES, type Escape, LIES, LiarModel, type Lie } from './model/liar.js';
-import { DOMAIN, PARAMETERS, start } from './model/people.js';
+import { DOMAIN, PARAMETERS, start, USERS } from './model/people.js';
 import { SequencerModel } from './model/sequencer.js';
 import type { Deployed } from './model/settlement.js';
 import { STEPS, type Step, steps, Trace } from './model/trace.js';
@@ -102,7 +102,13 @@ function lying(trace: readonly Step[], { lie, escape: flight, after, late }: Pla
   if ((chain.latest.state.taken.get(kept.operator) ?? 0n) === 0n) return 'it cost nothing';
   if (lie !== 'stall' && lie !== 'withhold' && !kept.slashed) return 'it cost no more than a silence';
   const stuck = kept.slashed ? world.settle(isLiars) : undefined;
-  return stuck ?? world.complaint(isLiars, true) ?? world.alarm(isLiars);
+  if (stuck !== undefined) return stuck;
+  // Whoever runs the lane now goes on with the same accounts; then the liar shows what it had withheld of them.
+  run.do({ do: 'send', body: USERS.map((_, user) => ({ user, lane: LANE, kind: 'next', count: 1 })), crash: 'never' });
+  world.mine(PARAMETERS.answerDelay);
+  world.tick();
+  for (const sequencer of world.sequencers) (sequencer as LiarModel).reveal();
+  return world.complaint(isLiars, true) ?? world.alarm(isLiars);
 }
 
 describe.each(LIES)('a sequencer that lies (%s) is charged, and nobody else', (lie) => {

@@ -36,6 +36,7 @@ export class LiarModel extends SequencerModel {
   /** Lanes. */
   private stalled: number | undefined;
   private withheld: number | undefined;
+  private readonly hidden: (() => void)[] = [];
 
   /** Tells the lie on a lane that it runs. False where it cannot now: nothing has happened then but honest promises. */
   lie(lie: Lie, lane: number): boolean {
@@ -131,6 +132,7 @@ export class LiarModel extends SequencerModel {
 
   protected override publish(header: BatchHeader, entries: readonly FullEntry[]): void {
     if (header.lane !== this.withheld) super.publish(header, entries);
+    else this.hidden.push(() => super.publish(header, entries));
   }
 
   private next(lane: number, sender: Person, text?: string): SignedBundle {
@@ -180,6 +182,11 @@ export class LiarModel extends SequencerModel {
     const group: CommitGroup = { lane, firstSequence: sequence, root, entries: [entry] };
     this.append([group], []);
     return sequence;
+  }
+
+  /** Publishes what it withheld, now that others have built on the log without it. */
+  reveal(): void {
+    for (const publish of this.hidden.splice(0)) publish();
   }
 
   /** Gets away, as far as that goes. */

@@ -105,7 +105,10 @@ export function findings(chain: Chain, archive: Archive, receipts: readonly Rece
           const other = claim.other === undefined ? undefined : openings[Number(claim.other)];
           prove(falseEntry(openings[Number(sequence)] as Opening, other === undefined ? [] : [other]));
         }
-        accounts.set(entry.bundle.sender, claimAfter(entry, sequence, account));
+        // What was demanded and not opened is cited by nobody (§7): whoever runs the lane now goes on without it.
+        const demand = state.demands.get(`${lane}/${term}/${sequence}`);
+        const isWithheld = demand?.committed === true && !demand.answered && number > demand.deadline;
+        if (!isWithheld) accounts.set(entry.bundle.sender, claimAfter(entry, sequence, account));
       }
     }
   }
