@@ -175,7 +175,7 @@ export interface Voucher extends PostageKey {
   readonly sequence: bigint;
 }
 
-/** Somebody paid for an entry to be opened in the contract (§7). */
+/** Somebody paid for an entry to be opened in the contract: once for a position, or once more after that demand is over (§7). */
 export interface Demand {
   readonly lane: number;
   readonly term: number;

@@ -600,6 +600,24 @@ export function storeCompliance(name: string, factory: StoreFactory): void {
       expect([read.commitment(0, 3n), read.commitment(1, 1n)]).toEqual([undefined, undefined]);
     });
 
+    test('a position that is demanded a second time is to be answered again, and a reorg takes the second demand back', async () => {
+      const store = await create();
+      const nothing = { blocks: [], commitments: [], forced: [], demands: [], answered: [] };
+      const first = { lane: 0, term: 1, sequence: 7n, deadline: 20n, blockNumber: 10n };
+      const second = { ...first, deadline: 40n, blockNumber: 30n };
+      await store.applyL1({ ...nothing, demands: [first] });
+      expect(store.openDemands(15n)).toEqual([first]);
+      await store.applyL1({ ...nothing, demands: [second] });
+      expect(store.openDemands(15n)).toEqual([second]);
+      const answered = [{ lane: 0, term: 1, sequence: 7n, blockNumber: 31n }];
+      await store.applyL1({ ...nothing, answered });
+      expect(store.openDemands(31n)).toEqual([]);
+      await store.applyL1({ ...nothing, keepUpTo: 30n });
+      expect(store.openDemands(31n)).toEqual([second]);
+      await store.applyL1({ ...nothing, keepUpTo: 29n });
+      expect(store.openDemands(25n)).toEqual([]);
+    });
+
     test('a broken L1 step changes nothing', async () => {
       const store = await create();
       await store.applyL1({

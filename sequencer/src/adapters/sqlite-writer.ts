@@ -66,8 +66,9 @@ serveThread(({ path, maxBytes }: WriterData) => {
   );
   const forgetDemandsAbove = database.prepare('DELETE FROM demands WHERE block_number > ?');
   const forgetAnswersAbove = database.prepare('UPDATE demands SET answered_block = NULL WHERE answered_block > ?');
+  // Of a position that is demanded a second time (§7) the first demand is over: nobody can answer it any more.
   const insertDemand = database.prepare(
-    'INSERT INTO demands (lane, term, sequence, deadline, block_number) VALUES (?, ?, ?, ?, ?)',
+    'INSERT OR REPLACE INTO demands (lane, term, sequence, deadline, block_number) VALUES (?, ?, ?, ?, ?)',
   );
   const answerDemand = database.prepare('UPDATE demands SET answered_block = ? WHERE lane = ? AND term = ? AND sequence = ?');
   const insertSend = database.prepare(
