@@ -179,7 +179,6 @@ export class LaneWatch {
       return;
     }
     const there = this.#receipts.get(receipt.sequence) ?? [];
-    this.#receipts.set(receipt.sequence, there);
     const leaf = receiptLeaf(receipt, this.#deps.hash);
     for (const [at, other] of there.entries()) {
       if (other.receipt.term !== receipt.term) continue;
@@ -194,7 +193,12 @@ export class LaneWatch {
       drop.done();
       return;
     }
-    there.push(kept);
+    this.#keep(kept);
+  }
+
+  #keep(kept: KeptReceipt): void {
+    const { sequence } = kept.receipt;
+    this.#receipts.set(sequence, [...(this.#receipts.get(sequence) ?? []), kept]);
   }
 
   /** Receipts whose place is not settled, in no order. */
@@ -204,11 +208,16 @@ export class LaneWatch {
 
   /** Nothing comes of a receipt any more. */
   close(kept: KeptReceipt): void {
+    this.release(kept);
+    kept.done();
+  }
+
+  /** A receipt is evidence: it stays where it is kept, for whoever watches after this process. */
+  release(kept: KeptReceipt): void {
     const { sequence } = kept.receipt;
     const left = (this.#receipts.get(sequence) ?? []).filter((one) => one !== kept);
     if (left.length > 0) this.#receipts.set(sequence, left);
     else this.#receipts.delete(sequence);
-    kept.done();
   }
 
   /** Holds receipts that came late against the batches that have their places. */
@@ -222,8 +231,15 @@ export class LaneWatch {
     }
     for (const [number, receipts] of batches) {
       const batch = await this.#load(number, call);
-      if (batch === undefined) this.#late.push(...receipts);
-      else for (const kept of receipts) this.#settle(kept, batch.header, batch.tree);
+      if (batch === undefined) {
+        this.#late.push(...receipts);
+        continue;
+      }
+      for (const kept of receipts) {
+        // One of another term is judged by how that ended.
+        if (kept.receipt.term !== batch.header.term) this.#keep(kept);
+        else this.#settle(kept, batch.header, batch.tree);
+      }
     }
   }
 
@@ -298,6 +314,8 @@ export class LaneWatch {
   async #check(header: BatchHeader, entries: readonly BatchEntry[], call: CallOptions): Promise<void> {
     const { l1, hash, recover, onEvidence } = this.#deps;
     const { accounts } = this.#progress;
+    // Not in place: what is cut short begins with this batch again.
+    const after = new Map<Hex, AccountClaim>();
     const leaves: Uint8Array[] = [];
     const lies: { index: number; reason: string; other: bigint | undefined }[] = [];
     for (const [index, entry] of entries.entries()) {
@@ -305,12 +323,13 @@ export class LaneWatch {
       const sequence = header.firstSequence + BigInt(index);
       const judged = judgeEntry(entry, header.lane, l1.view, { hash, recover });
       leaves.push(judged.leaf);
-      const account = accounts.get(judged.bundle.sender) ?? NO_CLAIM;
+      const { sender } = judged.bundle;
+      const account = after.get(sender) ?? accounts.get(sender) ?? NO_CLAIM;
       const found = falseClaim(judged, sequence, account);
       // What names an entry that is withheld says nothing yet.
       const isOpen = judged.previous > account.previous && this.#isMissing(judged.previous - 1n);
       if (found !== undefined && (found.other === undefined || !isOpen)) lies.push({ index, ...found });
-      if (judged.void === 0) accounts.set(judged.bundle.sender, claimAfter(judged, sequence, account));
+      if (judged.void === 0) after.set(sender, claimAfter(judged, sequence, account));
     }
     const tree = buildTree(leaves, hash);
     const batch = { header, entries, tree };
@@ -321,14 +340,17 @@ export class LaneWatch {
     for (let index = 0; index < header.count; index++) {
       for (const kept of this.#receipts.get(header.firstSequence + BigInt(index)) ?? []) this.#settle(kept, header, tree);
     }
+    for (const [sender, account] of after) accounts.set(sender, account);
   }
 
   /** A receipt whose place is settled by a batch of its term; one of another term is judged by how its term ended. */
   #settle(kept: KeptReceipt, header: BatchHeader, tree: MerkleTree): void {
     const { receipt } = kept;
     const evidence = replacement(receipt, header, tree, this.#deps.hash);
-    if (evidence !== undefined) this.#deps.onEvidence(evidence, 'another entry was promised this place');
-    if (receipt.term === header.term) this.close(kept);
+    if (evidence !== undefined) {
+      this.#deps.onEvidence(evidence, 'another entry was promised this place');
+      this.release(kept);
+    } else if (receipt.term === header.term) this.close(kept);
   }
 
   #isMissing(sequence: bigint): boolean {

@@ -94,7 +94,7 @@ export interface WatchOptions {
   readonly fromBlock?: bigint | undefined;
   /** What an earlier watch had checked, by lane. */
   readonly progress?: readonly LaneProgress[] | undefined;
-  /** Told after a round what a later watch can go on from. */
+  /** Told after a round what a later watch can go on from: it changes with the next round. */
   readonly onProgress?: ((progress: readonly LaneProgress[]) => Promise<void>) | undefined;
   /** Told of each file that was checked, before it counts as checked: a mirror keeps it. */
   readonly onBatch?: ((header: BatchHeader, file: Uint8Array) => Promise<void>) | undefined;
@@ -119,6 +119,8 @@ const FILE_TIMEOUT_MS = 300_000;
 const DEEP_BLOCKS = 128n;
 /** Unanswered demands of a term that take the whole bond (Evidence.UNANSWERED_LIMIT): more say nothing. */
 const DEMANDS_A_TERM = 3;
+/** Answers without a file that are paid for. */
+const MAX_ANSWERED = 6;
 /** Receipts in memory; the others wait where they are kept. */
 const MAX_RECEIPTS = 100_000;
 const RECEIPTS_AT_ONCE = 1_024;
@@ -156,6 +158,8 @@ export class Watch {
   readonly #demands = new Map<string, Place>();
   /** When a promise that is due was first seen missing, by the clock. */
   readonly #dueSince = new WeakMap<KeptReceipt, number>();
+  /** Demands for entries of missing batches that were answered since a file came last. */
+  #answered = 0;
   #followed: bigint;
   #offences = 0;
 
@@ -174,6 +178,7 @@ export class Watch {
       patienceMs: options.patienceMs ?? DEFAULT_PATIENCE_MS,
       onBatch: async (header: BatchHeader, file: Uint8Array, source: string) => {
         await options.onBatch?.(header, file);
+        this.#answered = 0;
         this.#tell({ type: 'batch', header, bytes: file.length, source });
       },
       onMissing: ({ header, reason }: MissingBatch) => this.#tell({ type: 'missing', header, reason }),
@@ -191,20 +196,29 @@ export class Watch {
     return this.#offences;
   }
 
+  /** What a later watch can go on from; undefined while there is evidence that the contract has not: it would be lost. */
+  get progress(): readonly LaneProgress[] | undefined {
+    return this.#evidence.size > 0 ? undefined : this.#lanes.map(({ progress }) => progress);
+  }
+
   /** Demands that are neither answered nor charged. */
   get openDemands(): number {
     return this.#demands.size;
   }
 
-  /** Watches until the signal says stop. Nothing that fails on the way ends it: it is told, and tried again. */
-  async run(signal: AbortSignal): Promise<void> {
+  /**
+   * Watches until the signal says stop; with `once`, until all that is settled was checked, and all evidence given away. Nothing that
+   * fails on the way ends the former: it is told, and tried again.
+   * @throws L1Error, RequestError with `once`
+   */
+  async run(signal: AbortSignal, { once = false } = {}): Promise<void> {
     const { pollMs = DEFAULT_POLL_MS } = this.#options;
     while (!signal.aborted) {
       try {
-        await this.round({ signal });
+        if ((await this.round({ signal })) && once) return;
       } catch (error) {
         if (signal.aborted) break;
-        if (!(error instanceof SealpostError)) throw error;
+        if (once || !(error instanceof SealpostError)) throw error;
         this.#tell({ type: 'waiting', reason: error.message });
       }
       await this.#clock.sleep(pollMs, signal).catch(() => {});
@@ -245,7 +259,8 @@ export class Watch {
     }
     await this.#settleDemands(latest.number, terms, call);
     await this.#report(terms, call);
-    await this.#options.onProgress?.(this.#lanes.map(({ progress }) => progress));
+    const { progress } = this;
+    if (progress !== undefined) await this.#options.onProgress?.(progress);
     const lanes = this.#lanes.map(({ lane, number, openReceipts, missing }) => ({
       lane,
       batch: number,
@@ -253,7 +268,7 @@ export class Watch {
       missing: missing.size,
     }));
     this.#tell({ type: 'round', block: latest.number, settled, lanes });
-    return isDrained && isFollowed && this.#evidence.size === 0;
+    return isDrained && isFollowed && (this.#options.reporter === undefined || this.#evidence.size === 0);
   }
 
   #tell(event: WatchEvent): void {
@@ -273,7 +288,6 @@ export class Watch {
     this.#told.add(key);
     this.#offences++;
     this.#tell({ type: 'offence', offence: evidence.offence, reason, ...placeOf(evidence) });
-    if (this.#options.reporter === undefined) return;
     const term = `${evidence.lane}/${evidence.term}`;
     const there = this.#evidence.get(term) ?? [];
     this.#evidence.set(term, there);
@@ -343,7 +357,7 @@ export class Watch {
           const reason = `it was promised by block ${receipt.includeBy}, and its term ended at block ${term.endBlock} without it`;
           const evidence = { offence: 'broken promise', ...placeOf(receipt), promised: signedReceipt(receipt) } as const;
           this.#found(evidence, reason);
-          lane.close(kept);
+          lane.release(kept);
         } else if (settled >= term.endBlock) {
           this.#tell({ type: 'lapsed', ...placeOf(receipt) });
           lane.close(kept);
@@ -364,6 +378,8 @@ export class Watch {
 
   /** Entries of batches that are withheld: those that receipts are known for first. */
   async #demandMissing(lane: LaneWatch, terms: Terms, call: CallOptions): Promise<void> {
+    // Who answers and still gives no file keeps payloads back, which nothing proves: to go on costs a fee for each answer.
+    if (this.#answered >= MAX_ANSWERED) return;
     for (const { header } of lane.missing.values()) {
       const term = await terms.get(header.lane, header.term);
       const end = header.firstSequence + BigInt(header.count);
@@ -434,6 +450,7 @@ export class Watch {
       const { lane, term, sequence } = place;
       const { deadline, answered, charged, fee } = await this.#options.settlement.demand(lane, term, sequence, call);
       if (answered) {
+        this.#answered++;
         this.#tell({ type: 'answered', ...place });
         this.#demands.delete(key);
       } else if (deadline === 0n || (charged && fee === 0n)) this.#demands.delete(key);
@@ -461,11 +478,13 @@ export class Watch {
         const evidence = pieces[0] as Evidence;
         const { offence, lane, term } = evidence;
         const about = { offence, ...placeOf(evidence) };
-        if ((await terms.get(lane, term)).slashed) {
+        const { slashed } = await terms.get(lane, term);
+        if (slashed) {
           this.#tell({ type: 'refused', reason: 'the whole bond of its term is taken already', ...about });
           pieces.shift();
           continue;
         }
+        // Without a reporter: kept, so that progress does not pass it before somebody has reported it.
         const sent = await this.#send(proveOffence(evidence), call);
         if (sent === undefined) break;
         pieces.shift();

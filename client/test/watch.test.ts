@@ -190,6 +190,12 @@ describe('of a log with a lie', () => {
     await watching.round();
     expect(of('reported')).toEqual([]);
     expect(watching.offences).toBe(1);
+    // Whoever watches later with a reporter must still come by it; once the bond is taken, nobody needs to.
+    expect(watching.progress).toBeUndefined();
+    const other = await watch({ reporter });
+    await rounds(other.watching, () => other.of('reported').length > 0);
+    await rounds(watching, () => of('refused').length > 0);
+    expect(watching.progress).toMatchObject([{ number: 1n }]);
   });
 
   it('a receipt that comes late, for another entry than the committed one', async () => {

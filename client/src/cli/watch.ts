@@ -40,7 +40,11 @@ export const watch: Action = async (context, _args, options) => {
   const onDamaged = (path: string) => output.warn(`${path} has a line that is no receipt: it is left out`);
   const saved = join(await stateFolder(context, settings, settlement.l1, 'watch'), `${receiptsName(settlement.view)}.json`);
   const progress = options.again === true ? [] : await readProgress(saved);
-  const save = saving(saved);
+  let savedAt = Date.now();
+  const save = async (lanes: readonly LaneProgress[]) => {
+    savedAt = Date.now();
+    await writeProgress(saved, lanes);
+  };
   const talk = teller(context, reporter);
   const watching = new Watch({
     settlement,
@@ -50,7 +54,9 @@ export const watch: Action = async (context, _args, options) => {
     lanes: options.lane === undefined ? undefined : [chooseLane(context, desk, options.lane)],
     fromBlock: options.fromBlock === undefined ? undefined : BigInt(String(options.fromBlock)),
     progress,
-    onProgress: save.later,
+    onProgress: async (lanes) => {
+      if (Date.now() - savedAt >= SAVE_EVERY_MS) await save(lanes);
+    },
     onBatch: mirror?.put,
     onEvent: talk,
     patienceMs: options.patience === undefined ? undefined : 1_000 * Number(options.patience),
@@ -67,11 +73,9 @@ export const watch: Action = async (context, _args, options) => {
       : `${reporter.address.toLowerCase()} pays for demands and evidence, and has the rewards.`,
   );
   try {
-    if (options.once === true) {
-      while (!(await watching.round({ signal }))) signal.throwIfAborted();
-    } else await watching.run(signal);
+    await watching.run(signal, { once: options.once === true });
   } finally {
-    await save.now();
+    if (watching.progress !== undefined) await save(watching.progress);
   }
   const { offences, openDemands } = watching;
   if (options.once === true) {
@@ -81,24 +85,6 @@ export const watch: Action = async (context, _args, options) => {
   output.item('end', { offences, openDemands });
   return offences > 0 ? 3 : options.once === true ? 0 : 130;
 };
-
-/** Writes progress down now and then, and at the end. */
-function saving(path: string) {
-  let newest: readonly LaneProgress[] | undefined;
-  let savedAt = Date.now();
-  const now = async () => {
-    if (newest === undefined) return;
-    const lanes = newest;
-    newest = undefined;
-    savedAt = Date.now();
-    await writeProgress(path, lanes);
-  };
-  const later = async (lanes: readonly LaneProgress[]) => {
-    newest = lanes;
-    if (Date.now() - savedAt >= SAVE_EVERY_MS) await now();
-  };
-  return { later, now };
-}
 
 function teller({ output }: Context, reporter: LocalAccount | undefined): (event: WatchEvent) => void {
   let waiting: string | undefined;
