@@ -88,7 +88,9 @@ function lying(trace: readonly Step[], { lie, escape: flight, after, late }: Pla
     lane === LANE && chain.latest.state.terms.get(`${lane}/${of}`)?.operator === operator;
   const charged = () => {
     const kept = chain.latest.state.terms.get(`${LANE}/${term}`);
-    return kept?.slashed || (kept?.unanswered ?? 0) > 0 ? kept : undefined;
+    // A silence costs the penalty; every other lie the whole bond, whatever silences it brings with it.
+    const isSilence = lie === 'stall' || lie === 'withhold';
+    return kept?.slashed || (isSilence && (kept?.unanswered ?? 0) > 0) ? kept : undefined;
   };
   for (let round = 0; charged() === undefined && round < 100; round++) {
     // Somebody else takes the lane where its term is over: the offence stays that of the term it was done in.
@@ -100,7 +102,6 @@ function lying(trace: readonly Step[], { lie, escape: flight, after, late }: Pla
   const kept = charged();
   if (kept === undefined) return `the lie was not proven: ${lie}`;
   if ((chain.latest.state.taken.get(kept.operator) ?? 0n) === 0n) return 'it cost nothing';
-  if (lie !== 'stall' && lie !== 'withhold' && !kept.slashed) return 'it cost no more than a silence';
   const stuck = kept.slashed ? world.settle(isLiars) : undefined;
   if (stuck !== undefined) return stuck;
   // Whoever runs the lane now goes on with the same accounts; then the liar shows what it had withheld of them.
