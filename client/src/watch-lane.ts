@@ -79,6 +79,11 @@ export interface LaneWatchDeps {
   readonly onBatch: (header: BatchHeader, file: Uint8Array, source: string) => Promise<void>;
   readonly onMissing: (missing: MissingBatch) => void;
   readonly onEvidence: (evidence: Evidence, reason: string) => void;
+  /**
+   * Whether the contract lets its entries be cited: not one that was demanded and not opened in time (§7). What is said of an account
+   * without it is no lie, though the file shows up later.
+   */
+  readonly mayBeCited: (evidence: Evidence, call: CallOptions) => Promise<boolean>;
 }
 
 /** A batch, decoded. */
@@ -312,7 +317,7 @@ export class LaneWatch {
 
   /** §5 and §6: every entry, then every receipt for a place in the batch. */
   async #check(header: BatchHeader, entries: readonly BatchEntry[], call: CallOptions): Promise<void> {
-    const { l1, hash, recover, onEvidence } = this.#deps;
+    const { l1, hash, recover, onEvidence, mayBeCited } = this.#deps;
     const { accounts } = this.#progress;
     // Not in place: what is cut short begins with this batch again.
     const after = new Map<Hex, AccountClaim>();
@@ -335,7 +340,8 @@ export class LaneWatch {
     const batch = { header, entries, tree };
     for (const { index, reason, other } of lies) {
       const others = other === undefined ? [] : [await this.#open(other, batch, call)];
-      onEvidence(falseEntry(this.#opening(batch, index), others), reason);
+      const evidence = falseEntry(this.#opening(batch, index), others);
+      if (await mayBeCited(evidence, call)) onEvidence(evidence, reason);
     }
     for (let index = 0; index < header.count; index++) {
       for (const kept of this.#receipts.get(header.firstSequence + BigInt(index)) ?? []) this.#settle(kept, header, tree);

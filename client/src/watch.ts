@@ -15,6 +15,7 @@ import {
   sha256,
   signedReceipt,
   toHex,
+  ZERO_ADDRESS,
 } from '@sealpost/prover';
 import { decodeEventLog, type LocalAccount } from 'viem';
 import { type CallOptions, type Clock, systemClock, withDeadline } from './clock.js';
@@ -183,6 +184,15 @@ export class Watch {
       },
       onMissing: ({ header, reason }: MissingBatch) => this.#tell({ type: 'missing', header, reason }),
       onEvidence: (evidence: Evidence, reason: string) => this.#found(evidence, reason),
+      mayBeCited: async (evidence: Evidence, call: CallOptions) => {
+        try {
+          await settlement.check(options.reporter?.address ?? ZERO_ADDRESS, proveOffence(evidence), call);
+          return true;
+        } catch (error) {
+          if (error instanceof SettlementError) return error.code !== 'settlement.withheld';
+          throw error;
+        }
+      },
     };
     this.#lanes = (options.lanes ?? all).map((lane) => {
       const progress = options.progress?.find((one) => one.lane === lane);

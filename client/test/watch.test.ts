@@ -298,6 +298,32 @@ describe('of a batch that is withheld', () => {
   });
 });
 
+it('what was demanded and not opened in time is cited by nobody: a log that goes on without it is true', async () => {
+  model = await ModelSequencer.start(anvil);
+  await model.stop();
+  const settlement = await anvil.deploy({ parameters: { ...developmentParameters, answerDelay: 10n } });
+  model = Object.assign(await ModelSequencer.start(anvil), { domain: { chainId: 31_337n, settlement } });
+  receipts = memoryReceipts();
+  client = await createClient({ url: model.url, l1: anvil.transport, settlement, receipts, ...(await createIdentity()) });
+  await send('1');
+  await model.settle();
+  let isWithheld = true;
+  model.faults.push((_method, url) =>
+    isWithheld && url.pathname.endsWith('/1/data')
+      ? { status: 404, problem: { code: 'not_found', detail: 'no such batch' } }
+      : undefined,
+  );
+  const first = await watch({ reporter, receipts: [] });
+  await rounds(first.watching, () => first.of('reported').length > 0);
+  // The entry after it names nothing before it, as whoever never saw it would.
+  const bundle = lane().entries[0]?.bundle as Uint8Array;
+  await model.append([bundle], 0, { void: 0, previous: 0n });
+  await model.settle();
+  isWithheld = false;
+  await rounds(first.watching, batches(2, first.of));
+  expect(first.of('offence').map(({ offence }) => offence)).toEqual(['unanswered demand']);
+});
+
 it('a promise that is due when its term ends is broken, one that is not has lapsed', async () => {
   model = await ModelSequencer.start(anvil);
   await model.stop();
