@@ -167,7 +167,14 @@ async function checkContract(l1Url: string, recorded: Deployment, folder: Folder
     ) {
       return;
     }
-  } catch {
+    if (laneCount === recorded.laneCount) {
+      throw new Failure(
+        `lane 0 of the contract at ${recorded.settlement} has another posting account or receipt signer than the keys of ${folder.shown}: it was taken over, or its keys were changed`,
+        'run the sequencer with the keys that the contract names (npm run sequencer), or start over: npm run reset drops this log and its chain',
+      );
+    }
+  } catch (error) {
+    if (error instanceof Failure) throw error;
     // Another contract does not answer.
   }
   throw new Failure(`the contract at ${recorded.settlement} is not the one that the log in ${folder.shown} is settled on`, next);

@@ -137,6 +137,11 @@ export class LaneWatch {
     return this.#before ?? this.#progress;
   }
 
+  /** The block up to which all is followed, though files may be missing. */
+  get followedTo(): bigint {
+    return this.#progress.block;
+  }
+
   get number(): bigint {
     return this.#progress.number;
   }
@@ -246,6 +251,13 @@ export class LaneWatch {
         else this.#settle(kept, batch.header, batch.tree);
       }
     }
+  }
+
+  /** The committed entry at a sequence that was followed, opened; undefined while it is not, or its file is not to be had. */
+  async openingAt(sequence: bigint, call: CallOptions): Promise<Opening | undefined> {
+    if (sequence >= this.#progress.nextSequence) return undefined;
+    const batch = await this.#load(this.#numberOf(sequence), call);
+    return batch === undefined ? undefined : this.#opening(batch, Number(sequence - batch.header.firstSequence));
   }
 
   /** An entry of a batch whose file is missing, as an answer to a demand opened it. */

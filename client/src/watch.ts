@@ -26,6 +26,7 @@ import { word } from './l1.js';
 import { logsOf } from './logs.js';
 import type { KeptReceipt, ReceiptReader } from './receipts.js';
 import {
+  answer,
   demandCommitted,
   demandPromised,
   type Sent,
@@ -60,6 +61,8 @@ export type WatchEvent =
   /** An entry was demanded; `fee` wei are for whoever opens it, and come back if nobody does by block `deadline`. */
   | ({ readonly type: 'demanded'; readonly deadline: bigint; readonly fee: bigint; readonly sent: Sent } & Place)
   | ({ readonly type: 'answered' } & Place)
+  /** Somebody's demand was answered by this watch. */
+  | ({ readonly type: 'opened'; readonly sent: Sent } & Place)
   /** A promise that bound nobody any more when its term ended: it was not due. */
   | ({ readonly type: 'lapsed' } & Place)
   /** A receipt that was left out: nobody is bound by it. */
@@ -89,6 +92,8 @@ export interface WatchOptions {
   readonly receipts?: readonly ReceiptReader[] | undefined;
   /** Who pays for demands and evidence, and gets the rewards. Without it, what is found is only told. */
   readonly reporter?: LocalAccount | undefined;
+  /** Also answers what anybody demands, with entries whose files are to be had: for the fees, or for an operator that has left. */
+  readonly answers?: boolean | undefined;
   /** Only these lanes; all unless given. */
   readonly lanes?: readonly number[] | undefined;
   /** The block of the contract's deployment, if known. */
@@ -106,6 +111,8 @@ export interface WatchOptions {
   /** Wei that a demand may cost at most. */
   readonly maxDemandFee?: bigint | undefined;
   readonly clock?: Clock | undefined;
+  /** 0 to 1: which entries of a withheld batch are demanded. */
+  readonly random?: (() => number) | undefined;
   readonly hash?: Sha256 | undefined;
   readonly recover?: Recover | undefined;
 }
@@ -161,6 +168,8 @@ export class Watch {
   readonly #dueSince = new WeakMap<KeptReceipt, number>();
   /** Demands for entries of missing batches that were answered since a file came last. */
   #answered = 0;
+  /** Anybody's demands that may still be answered. */
+  readonly #unanswered = new Map<string, Place>();
   #followed: bigint;
   #offences = 0;
 
@@ -217,8 +226,8 @@ export class Watch {
   }
 
   /**
-   * Watches until the signal says stop; with `once`, until all that is settled was checked, and all evidence given away. Nothing that
-   * fails on the way ends the former: it is told, and tried again.
+   * Watches until the signal says stop; with `once`, until all that is settled was checked. Nothing that fails on the way ends the
+   * former, neither node nor disk: it is told, and tried again.
    * @throws L1Error, RequestError with `once`
    */
   async run(signal: AbortSignal, { once = false } = {}): Promise<void> {
@@ -228,8 +237,10 @@ export class Watch {
         if ((await this.round({ signal })) && once) return;
       } catch (error) {
         if (signal.aborted) break;
-        if (once || !(error instanceof SealpostError)) throw error;
-        this.#tell({ type: 'waiting', reason: error.message });
+        // What the system refuses has a code of its own.
+        const isPassing = error instanceof SealpostError || typeof (error as { code?: unknown }).code === 'string';
+        if (once || !isPassing) throw error;
+        this.#tell({ type: 'waiting', reason: (error as Error).message });
       }
       await this.#clock.sleep(pollMs, signal).catch(() => {});
     }
@@ -237,7 +248,7 @@ export class Watch {
 
   /**
    * Looks once at everything there is.
-   * @returns whether all that is settled was checked, and all evidence given away
+   * @returns whether all that is settled was checked; evidence that could not be given away is kept for the next round
    * @throws L1Error, RequestError if something could not be asked; what was found until then is kept
    */
   async round(call: CallOptions = {}): Promise<boolean> {
@@ -259,7 +270,7 @@ export class Watch {
       const one = this.#lanes[at] as LaneWatch;
       if (settled >= 0n) await one.follow(settled, call);
       await one.settleLate(call);
-      if (one.progress.block < settled) isFollowed = false;
+      if (one.followedTo < settled) isFollowed = false;
     }
     if (settled >= 0n) await this.#followDemands(settled, call);
     const terms = new Terms(l1, call);
@@ -267,6 +278,7 @@ export class Watch {
       await this.#checkDue(lane, latest.number, settled, terms, call);
       await this.#demandMissing(lane, terms, call);
     }
+    if (this.#options.answers === true) await this.#answer(latest.number, call);
     await this.#settleDemands(latest.number, terms, call);
     await this.#report(terms, call);
     const { progress } = this;
@@ -278,7 +290,7 @@ export class Watch {
       missing: missing.size,
     }));
     this.#tell({ type: 'round', block: latest.number, settled, lanes });
-    return isDrained && isFollowed && (this.#options.reporter === undefined || this.#evidence.size === 0);
+    return isDrained && isFollowed;
   }
 
   #tell(event: WatchEvent): void {
@@ -396,8 +408,13 @@ export class Watch {
       const known = [...lane.receipts()]
         .map(({ receipt }) => receipt.sequence)
         .filter((sequence) => sequence >= header.firstSequence && sequence < end);
-      const first = Array.from({ length: Math.min(header.count, DEMANDS_A_TERM) }, (_, at) => header.firstSequence + BigInt(at));
-      for (const sequence of new Set([...known, ...first])) {
+      const { random = Math.random } = this.#options;
+      // Any of them, so that nobody knows beforehand which ones have to be true.
+      const some = Array.from(
+        { length: Math.min(header.count, DEMANDS_A_TERM) },
+        () => header.firstSequence + BigInt(Math.floor(random() * header.count)),
+      );
+      for (const sequence of new Set([...known, ...some])) {
         const place = { lane: header.lane, term: header.term, sequence };
         const index = Number(sequence - header.firstSequence);
         await this.#demand(place, term, (fee) => demandCommitted(header, index, fee), call);
@@ -442,6 +459,7 @@ export class Watch {
         if (event.eventName === 'EntryDemanded') {
           const { demander, ...place } = event.args;
           if (lowerHex(demander) === own) this.#demands.set(keyOf(place), placeOf(place));
+          this.#unanswered.set(keyOf(place), placeOf(place));
         } else if (lane.missing.size > 0) {
           const transaction = (await settlement.l1.request('eth_getTransactionByHash', [log.transactionHash], call)) as {
             input: Hex;
@@ -452,6 +470,26 @@ export class Watch {
       }
     }
     if (settled > this.#followed) this.#followed = settled;
+  }
+
+  /** Opens what was demanded, in settled blocks, and is to be had. */
+  async #answer(latest: bigint, call: CallOptions): Promise<void> {
+    for (const [key, place] of this.#unanswered) {
+      const { lane, term, sequence } = place;
+      const { deadline, answered } = await this.#options.settlement.demand(lane, term, sequence, call);
+      if (answered || deadline < latest) {
+        this.#unanswered.delete(key);
+        continue;
+      }
+      const opening = await this.#lanes.find((one) => one.lane === lane)?.openingAt(sequence, call);
+      if (opening === undefined || opening.header.term !== term) continue;
+      const sent = await this.#send(answer(opening), call);
+      if (sent === undefined) continue;
+      this.#unanswered.delete(key);
+      if (sent instanceof SettlementError)
+        this.#tell({ type: 'refused', offence: 'unanswered demand', reason: sent.message, ...place });
+      else this.#tell({ type: 'opened', sent, ...place });
+    }
   }
 
   /** Answered demands are over; those that nobody answered in time are charged. */

@@ -3,10 +3,20 @@ import { appendFile, mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { developmentParameters, settlementAbi } from '@sealpost/contracts';
-import { type Hex, type Receipt, receiptToJson } from '@sealpost/prover';
+import {
+  domainSeparator,
+  encodeBundle,
+  type Hex,
+  messagesTree,
+  type Receipt,
+  receiptToJson,
+  registrationDigest,
+  toHex,
+} from '@sealpost/prover';
 import { createWalletClient, publicActions } from 'viem';
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import {
+  BUNDLE_TYPES,
   createClient,
   createIdentity,
   type MemoryReceipts,
@@ -16,7 +26,7 @@ import {
 } from '../src/index.js';
 import { fileMirror, fileReceiptReader, fileReceipts, readProgress, writeProgress } from '../src/node.js';
 import { receiptsName } from '../src/receipts.js';
-import { Settlement } from '../src/settlement.js';
+import { demandCommitted, Settlement } from '../src/settlement.js';
 import { httpSource, type LaneProgress, Watch, type WatchEvent, type WatchOptions } from '../src/watch.js';
 import { type Anvil, devAccount, startAnvil } from './anvil.js';
 import { ModelSequencer } from './model.js';
@@ -64,6 +74,21 @@ async function watch(options: Partial<WatchOptions> = {}) {
   const of = <T extends WatchEvent['type']>(type: T) =>
     events.filter((event): event is Extract<WatchEvent, { type: T }> => event.type === type);
   return { watching, events, of };
+}
+
+/** A bundle of somebody's, as it is encoded. */
+async function bundleOf(): Promise<Uint8Array> {
+  const { account } = await createIdentity();
+  const messages = [{ topic, payload: new Uint8Array(3) }];
+  const head = { sender: account.address.toLowerCase() as Hex, lane: 0, nonce: 0n, expiry: 4_000_000_000n, postage: 0n };
+  const { chainId, settlement: verifyingContract } = model.domain;
+  const signature = await account.signTypedData({
+    domain: { name: 'Sealpost', version: '1', chainId, verifyingContract },
+    types: BUNDLE_TYPES,
+    primaryType: 'Bundle',
+    message: { ...head, count: 1, messagesRoot: toHex(messagesTree(messages).root) },
+  });
+  return encodeBundle({ ...head, messages, signature });
 }
 
 /** Rounds until something is so: for blocks that come by themselves, ten a second. */
@@ -296,6 +321,75 @@ describe('of a batch that is withheld', () => {
     expect(second.of('reported')).toMatchObject([{ slashed: false }]);
     expect(second.of('demanded')).toEqual([]);
   });
+});
+
+it('answers what anybody demands, from a mirror alone, for an operator that has left', async () => {
+  await begin();
+  const folder = temporaryFolder();
+  const mirror = fileMirror(folder, client.l1.view);
+  await send('1', '2');
+  await send('3');
+  const header = await model.settle();
+  const first = await watch({ onBatch: mirror.put });
+  await rounds(first.watching, batches(1, first.of));
+  expect(await mirror.hasAll(0, 1n)).toBe(true);
+  expect(await mirror.hasAll(0, 2n)).toBe(false);
+  const settlement = await Settlement.connect({ transport: anvil.transport, settlement: model.settlement, clock: systemClock });
+  const fee = await settlement.answerFee();
+  await settlement.send(devAccount(6).account, demandCommitted(header, 1, fee));
+  await model.stop();
+  const second = await watch({ sources: [mirror], receipts: [], reporter, answers: true });
+  await rounds(second.watching, () => second.of('opened').length > 0);
+  expect(second.of('opened')).toMatchObject([{ lane: 0, term: 1, sequence: 1n }]);
+  expect(await settlement.demand(0, 1, 1n)).toMatchObject({ answered: true });
+  expect(await settlement.owed(reporter.address)).toBe(fee);
+  model = await ModelSequencer.start(anvil);
+});
+
+it('of a receipt that comes late, for a place that a later term gave away, the end of its term decides', async () => {
+  model = await ModelSequencer.start(anvil);
+  await model.stop();
+  const settlement = await anvil.deploy({ parameters: { ...developmentParameters, maxIncludeDelay: 30n } });
+  model = Object.assign(await ModelSequencer.start(anvil), { domain: { chainId: 31_337n, settlement } });
+  receipts = memoryReceipts();
+  client = await createClient({ url: model.url, l1: anvil.transport, settlement, receipts, ...(await createIdentity()) });
+  model.includeDelay = 5n;
+  await send('promised');
+  const [kept] = await receipts.reader(client.l1.view).more(1);
+  const { receipt } = kept as { receipt: Receipt };
+  const operator = createWalletClient({ account: devAccount(0).account, transport: anvil.transport }).extend(publicActions);
+  const contract = { address: settlement, abi: settlementAbi, chain: null } as const;
+  await operator.waitForTransactionReceipt({
+    hash: await operator.writeContract({ ...contract, functionName: 'requestExit', args: [0] }),
+  });
+  // Another one runs the lane, and gives the place away.
+  const next = devAccount(1).account;
+  const wallet = createWalletClient({ account: next, transport: anvil.transport }).extend(publicActions);
+  const separator = domainSeparator({ chainId: 31_337n, settlement });
+  const digest = registrationDigest(separator, { lane: 0, operator: next.address, signer: next.address });
+  const registration = await next.sign({ hash: toHex(digest) });
+  const register = { ...contract, functionName: 'register', args: [0, next.address, next.address, registration] } as const;
+  await wallet.waitForTransactionReceipt({
+    hash: await wallet.writeContract({ ...register, value: developmentParameters.minBond }),
+  });
+  while (BigInt(await operator.readContract({ ...contract, functionName: 'operator', args: [0] })) !== 0n) {
+    await anvil.request('evm_mine', []);
+  }
+  await wallet.waitForTransactionReceipt({
+    hash: await wallet.writeContract({ ...contract, functionName: 'takeOver', args: [0] }),
+  });
+  lane().entries.length = 0;
+  await model.append([await bundleOf()]);
+  const header = model.seal(0, (good) => ({ ...good, term: 2 }));
+  await wallet.waitForTransactionReceipt({
+    hash: await wallet.writeContract({ ...contract, functionName: 'commit', args: [[header], []] }),
+  });
+  receipts = memoryReceipts();
+  const { watching, of } = await watch({ reporter });
+  await rounds(watching, batches(1, of));
+  await receipts.keep(client.l1.view, receipt);
+  await rounds(watching, () => of('reported').length > 0);
+  expect(of('offence')).toMatchObject([{ offence: 'broken promise', term: 1, sequence: 0n }]);
 });
 
 it('what was demanded and not opened in time is cited by nobody: a log that goes on without it is true', async () => {

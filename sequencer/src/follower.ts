@@ -619,5 +619,6 @@ const foreign = (lane: number, number: bigint, ours: SealedBatch | undefined) =>
   new FollowerError(
     'l1.foreign_batch',
     `lane ${lane}: the contract holds a batch ${number} that this database ${ours === undefined ? 'does not know' : 'has with another content'}: ` +
-      'an old backup was restored, or a second sequencer runs on another database',
+      'another operator took the lane over, an old backup was restored, or a second sequencer runs on another database. ' +
+      'Of a lane that was taken over, the demands for earlier entries are answered by `sealpost watch --answer`',
   );

@@ -177,7 +177,11 @@ export const operatorExit: Action = async (context, _args, options) => {
     sentRow(sent),
   ]);
   output.result({ lane, operator: withBondFreeFrom(after, settlement.parameters), termEndBlock: runs ? endBlock : null, sent });
-  output.say(`  Next: sealpost operator withdraw --lane ${lane}   (from block ${number(free)} on)`);
+  output.say(
+    'Until then its entries can still be demanded, and its sequencer ends with the lane: keep a copy of the batch files, and answer.',
+  );
+  output.say('  Next: sealpost watch --mirror <folder> --answer --as <the same>   (from now on)');
+  output.say(`        sealpost operator withdraw --lane ${lane}   (from block ${number(free)} on)`);
   return 0;
 };
 

@@ -216,7 +216,8 @@ export function createProgram(act: Act): Command {
     .option('--mirror <folder>', 'keep every batch file there, and read it from there first')
     .option('--server <url>', 'also have batch files from there (repeatable)', collect)
     .option('--receipts <folder>', "also receipts that another user's client kept (repeatable)", collect)
-    .option('--once', 'end when all that is settled is checked and reported')
+    .option('--answer', 'also open what anybody demands, for the fee: for an operator that has left, until its bond is free')
+    .option('--once', 'end when all that is settled is checked')
     .option('--again', 'begin at the first batch, whatever an earlier watch has checked')
     .addOption(
       new Option('--patience <seconds>', 'how long a file or a commit may be missing before it is demanded (600)').argParser(
@@ -228,7 +229,12 @@ export function createProgram(act: Act): Command {
     .addHelpText(
       'after',
       examples(
-        ['sealpost watch', 'sealpost watch --as alice --mirror /srv/sealpost/mirror', 'sealpost watch --once --json'],
+        [
+          'sealpost watch',
+          'sealpost watch --as alice --mirror /srv/sealpost/mirror',
+          'sealpost watch --once --json',
+          'sealpost watch --mirror /srv/sealpost/mirror --answer --as operator.key',
+        ],
         'With --as, evidence is given to the contract: a tenth of what the operator loses goes to that account. It also pays\nfor demands, whose fee comes back if nobody answers. Without --as, what is found is only told.\nExit code 3: something is false.',
       ),
     )

@@ -34,12 +34,20 @@ export const watch: Action = async (context, _args, options) => {
       'sealpost watch --server https://…',
     );
   }
+  if (options.answer === true && options.as === undefined) {
+    throw usageError('--answer sends transactions: --as says whose', 'sealpost watch --answer --as <name>');
+  }
   const reporter = options.as === undefined ? undefined : await openSender(context, desk, options);
   const { Watch, httpSource } = await import('../watch.js');
   const kept = [await stateFolder(context, settings, settlement.l1, 'receipts'), ...((options.receipts as string[]) ?? [])];
   const onDamaged = (path: string) => output.warn(`${path} has a line that is no receipt: it is left out`);
   const saved = join(await stateFolder(context, settings, settlement.l1, 'watch'), `${receiptsName(settlement.view)}.json`);
-  const progress = options.again === true ? [] : await readProgress(saved);
+  const progress: LaneProgress[] = [];
+  for (const lane of options.again === true ? [] : await readProgress(saved)) {
+    // A mirror that lacks what an earlier watch has checked is filled from the beginning.
+    if (mirror === undefined || (await mirror.hasAll(lane.lane, lane.number))) progress.push(lane);
+    else output.say(`${mirror.name} has not every file of lane ${lane.lane}: it is checked from its beginning`);
+  }
   let savedAt = Date.now();
   const save = async (lanes: readonly LaneProgress[]) => {
     savedAt = Date.now();
@@ -51,6 +59,7 @@ export const watch: Action = async (context, _args, options) => {
     sources: [...(mirror === undefined ? [] : [mirror]), ...urls.map((url) => httpSource(url))],
     receipts: kept.map((folder) => fileReceiptReader(settlement.view, { folder, onDamaged })),
     reporter,
+    answers: options.answer === true,
     lanes: options.lane === undefined ? undefined : [chooseLane(context, desk, options.lane)],
     fromBlock: options.fromBlock === undefined ? undefined : BigInt(String(options.fromBlock)),
     progress,
@@ -120,6 +129,9 @@ function teller({ output }: Context, reporter: LocalAccount | undefined): (event
         break;
       case 'demanded':
         output.print(`demanded: ${where}: to be opened by block ${number(event.deadline)}   ${event.sent.transactionHash}`);
+        break;
+      case 'opened':
+        good(`opened what was demanded: ${where}   ${event.sent.transactionHash}`);
         break;
       case 'answered':
         good(`answered: ${where}`);

@@ -16,8 +16,9 @@ const MAX_FILE_AGE_MS = 60_000;
 const MAX_FILE_RECEIPTS = 8_192;
 /** What is kept at the most, where nobody watches and so nothing is ever done: long beyond finality, and half a million receipts. */
 const MAX_AGE_MS = 30 * 86_400_000;
-const MAX_FILES = 10_000;
+const MAX_FILES = 50_000;
 const MAX_BYTES = 1_073_741_824;
+const MAX_FILE_BYTES = 16_777_216;
 /** A file that nobody has written to for so long has no writer any more. */
 const IDLE_MS = 10 * MAX_FILE_AGE_MS;
 const READ_BYTES = 1_048_576;
@@ -57,7 +58,13 @@ export function fileReceipts({ folder, clock = systemClock }: FileReceiptsOption
         segments.set(network, segment);
       }
       segment.receipts += lines.length;
-      await appendFile(segment.path, lines.join(''), { mode: 0o600 });
+      try {
+        await appendFile(segment.path, lines.join(''), { mode: 0o600 });
+      } catch (error) {
+        // Half a line may be there: nothing is written behind it.
+        segments.delete(network);
+        throw error;
+      }
     }
   };
 
@@ -78,6 +85,8 @@ export function fileReceipts({ folder, clock = systemClock }: FileReceiptsOption
 async function removeOldest(folder: string, now: number): Promise<void> {
   const names = (await readdir(folder)).filter((name) => name.endsWith('.jsonl')).sort();
   let bytes = 0;
+  // Each has at most some 12 MB: few are below the limit together, whatever they have.
+  if (names.length * MAX_FILE_BYTES <= MAX_BYTES && now - Number.parseInt(names[0] ?? '', 10) <= MAX_AGE_MS) return;
   for (const [age, name] of names.reverse().entries()) {
     const path = join(folder, name);
     // Another process may have removed it in this moment.
@@ -113,9 +122,10 @@ export function fileReceiptReader(
   const sweep = async (name: string, file: OpenFile): Promise<void> => {
     if (file.open > 0 || file.offset === 0) return;
     const path = join(own, name);
-    const { size, mtimeMs } = await stat(path);
-    if (size > file.offset || clock.now() - mtimeMs < IDLE_MS) return;
-    await unlink(path);
+    // Gone already: by another reader, or by age.
+    const there = await stat(path).catch(absent);
+    if (there !== undefined && (there.size > file.offset || clock.now() - there.mtimeMs < IDLE_MS)) return;
+    await unlink(path).catch(absent);
     files.delete(name);
   };
 
@@ -158,7 +168,8 @@ export function fileReceiptReader(
 /** Whole lines that were not read before; a line that is being written is left for the next time. */
 async function linesFrom(path: string, file: OpenFile, limit: number): Promise<string[]> {
   const lines: string[] = [];
-  const handle = await open(path, 'r');
+  const handle = await open(path, 'r').catch(absent);
+  if (handle === undefined) return lines;
   try {
     const buffer = Buffer.allocUnsafe(READ_BYTES);
     while (lines.length < limit) {
@@ -176,6 +187,10 @@ async function linesFrom(path: string, file: OpenFile, limit: number): Promise<s
   } finally {
     await handle.close();
   }
+}
+
+function absent(error: unknown): undefined {
+  if (systemCode(error) !== 'ENOENT') throw error;
 }
 
 function parse(line: string): Receipt | undefined {
