@@ -393,7 +393,9 @@ describe('another database is put in the place of the newest', { timeout: 240_00
       statuses.push(response.status);
     }
     expect(await it.exited).toEqual({ code: 1, signal: null });
-    expect(it.stderr).toMatch(/the contract holds a batch 2 that this database does not know: another operator took the lane over, an old backup was restored/);
+    expect(it.stderr).toMatch(
+      /the contract holds a batch 2 that this database does not know: another operator took the lane over, an old backup was restored/,
+    );
     expect(statuses.filter((status) => status !== 503)).toEqual([]);
   });
 
