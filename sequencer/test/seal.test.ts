@@ -132,7 +132,9 @@ describe('a reorg takes a forced bundle that a sealed batch counts', () => {
     // It comes back: another sequence, void; the batch of that one counts it.
     await it.store.applyL1({ ...NOTHING, forced: [inBlock(150n)] });
     it.sequencer.inboxChanged();
-    await expect.poll(() => it.store.tail(0).nextSequence).toBe(3n);
+    // The sealer hears of it after it is durable.
+    await expect.poll(() => it.sealer.unsealed).toBe(1);
+    expect(it.store.tail(0).nextSequence).toBe(3n);
     await it.seal();
     await look(it);
     expect(headers(it)).toEqual([
