@@ -2,22 +2,17 @@ import { settlementAbi } from '@sealpost/contracts';
 import {
   type BatchHeader,
   batchHash,
-  buildTree,
   decodeBatchFile,
-  entryLeaf,
-  fieldsOf,
   type Hex,
   type MessageProof,
   type Opening,
-  openEntry,
   ProtocolError,
-  readBundle,
   readCheckedHead,
-  toHex,
-  viewTree,
+  sha256,
   ZERO_HASH,
 } from '@sealpost/prover';
 import { decodeEventLog } from 'viem';
+import { openBatch, openingFrom } from './batch-files.js';
 import type { CallOptions } from './clock.js';
 import { L1Error } from './errors.js';
 import { BATCH_COMMITTED, type L1, word } from './l1.js';
@@ -26,6 +21,8 @@ import { logsOf, missingLogs } from './logs.js';
 /** A batch as the contract's log tells of it. */
 export interface CommittedBatch {
   readonly header: BatchHeader;
+  /** As the contract has it in the batch's slot. */
+  readonly hash: Hex;
   readonly blockNumber: bigint;
   readonly transactionHash: Hex;
 }
@@ -45,18 +42,12 @@ export const openingOfProof = ({ header, bundleIndex, void: isVoid, previous, bu
  * @throws batch.malformed if it is not the file of this batch, or has no such entry
  */
 export function openingOfFile(header: BatchHeader, file: Uint8Array, index: number): Opening {
-  const { entries, views } = readEntries(header, file);
-  const [entry, bundle] = [entries[index], views[index]];
-  if (entry === undefined || bundle === undefined) {
-    throw new ProtocolError(
-      'batch.malformed',
-      `batch ${header.number} has ${entries.length} entries, there is no entry ${index}`,
-    );
+  const batch = openBatch(header, file, sha256);
+  if (index < 0 || index >= batch.entries.length) {
+    const detail = `batch ${header.number} has ${batch.entries.length} entries, there is no entry ${index}`;
+    throw new ProtocolError('batch.malformed', detail);
   }
-  const tree = buildTree(entries.map((one) => entryLeaf(one)));
-  if (toHex(tree.root) !== header.bundlesRoot) throw otherFile(header, `its entries make the root ${toHex(tree.root)}`);
-  const fields = fieldsOf(bundle, toHex(viewTree(bundle).root));
-  return openEntry({ void: entry.void, previous: entry.previous, bundle: fields }, header, tree, index);
+  return openingFrom(batch, index);
 }
 
 /** Where a sender's latest entry that is not void stands in a batch file; undefined if it has none there. */
@@ -71,30 +62,24 @@ export function latestEntryOf(sender: Hex, file: Uint8Array): { index: number; n
   return undefined;
 }
 
-function readEntries(header: BatchHeader, file: Uint8Array) {
-  const { lane, number, firstSequence, entries } = decodeBatchFile(file);
-  if (lane !== header.lane || number !== header.number || firstSequence !== header.firstSequence) {
-    throw otherFile(header, `it is of batch ${number} of lane ${lane}`);
-  }
-  return { entries, views: entries.map(({ bundle }) => readBundle(bundle)) };
-}
-
-const otherFile = (header: BatchHeader, why: string) =>
-  new ProtocolError('batch.malformed', `not the file of batch ${header.number} of lane ${header.lane}: ${why}`);
-
-/** Batches of a lane as they were committed, in order, from a block on; with `number` only that one. */
+/** Batches of a lane as they were committed, in order, in the blocks from one to another, both included; with `number` only that one. */
 export async function* committedBatches(
   l1: L1,
   lane: number,
-  { fromBlock = 0n, number, ...call }: CallOptions & { fromBlock?: bigint; number?: bigint } = {},
+  {
+    fromBlock = 0n,
+    toBlock,
+    number,
+    ...call
+  }: CallOptions & { fromBlock?: bigint | undefined; toBlock?: bigint; number?: bigint } = {},
 ): AsyncGenerator<CommittedBatch> {
-  const latest = await l1.block('latest', call);
-  if (latest === undefined) throw new L1Error('l1.rpc', 'the L1 node has no newest block');
+  const to = toBlock ?? (await l1.block('latest', call))?.number;
+  if (to === undefined) throw new L1Error('l1.rpc', 'the L1 node has no newest block');
   const topics = [BATCH_COMMITTED, word(lane), ...(number === undefined ? [] : [word(number)])];
-  for await (const log of logsOf(l1, topics, { fromBlock, toBlock: latest.number, ...call })) {
+  for await (const log of logsOf(l1, topics, { fromBlock, toBlock: to, ...call })) {
     const { blockNumber, transactionHash } = log;
     const { args } = decodeEventLog({ abi: settlementAbi, eventName: 'BatchCommitted', data: log.data, topics: log.topics });
-    yield { header: args.header, blockNumber, transactionHash };
+    yield { header: args.header, hash: args.batchHash, blockNumber, transactionHash };
   }
 }
 

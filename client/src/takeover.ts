@@ -1,10 +1,10 @@
 import { type BatchHeader, batchHash, type Hex, type Sha256, ZERO_HASH } from '@sealpost/prover';
+import { type BatchSource, findFile } from './batch-files.js';
 import type { CallOptions } from './clock.js';
 import type { L1 } from './l1.js';
 import { missingLogs } from './logs.js';
 import { committedBatches } from './openings.js';
 import type { DemandState } from './settlement.js';
-import { type BatchSource, findFile } from './watch-lane.js';
 
 /** A committed batch whose file nobody gave. */
 export interface MissingFile {

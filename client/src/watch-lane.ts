@@ -1,49 +1,31 @@
-import { settlementAbi } from '@sealpost/contracts';
 import {
   type AccountClaim,
-  type BatchEntry,
   type BatchHeader,
-  buildTree,
   claimAfter,
-  dataHash,
-  decodeBatchFile,
   type Evidence,
-  entryLeaf,
   equivocation,
   falseClaim,
   falseEntry,
-  fieldsOf,
   type Hex,
   judgeEntry,
   judgeFields,
   type MerkleTree,
   NO_CLAIM,
   type Opening,
-  openEntry,
-  ProtocolError,
   type Recover,
-  readBundle,
   receiptLeaf,
   replacement,
   type Sha256,
   signedReceipt,
   toHex,
-  viewTree,
 } from '@sealpost/prover';
-import { decodeEventLog } from 'viem';
+import { type BatchSource, findFile, type OpenBatch, openingFrom } from './batch-files.js';
 import type { CallOptions, Clock } from './clock.js';
 import { L1Error } from './errors.js';
-import { BATCH_COMMITTED, type L1, word } from './l1.js';
-import { logsOf, missingLogs } from './logs.js';
-import { committedBatch } from './openings.js';
+import type { L1 } from './l1.js';
+import { missingLogs } from './logs.js';
+import { committedBatch, committedBatches } from './openings.js';
 import type { KeptReceipt } from './receipts.js';
-
-/** Where batch files come from: a sequencer, a mirror, a folder. What it gives is held against the L1. */
-export interface BatchSource {
-  readonly name: string;
-  /** Undefined if it has none such. What it throws is taken for the same. */
-  get(header: BatchHeader, call: CallOptions): Promise<Uint8Array | undefined>;
-}
 
 /** What of a lane's log was checked, so that a later watch need not begin at the beginning. */
 export interface LaneProgress {
@@ -86,13 +68,6 @@ export interface LaneWatchDeps {
   readonly mayBeCited: (evidence: Evidence, call: CallOptions) => Promise<boolean>;
 }
 
-/** A batch, decoded. */
-interface LoadedBatch {
-  readonly header: BatchHeader;
-  readonly entries: readonly BatchEntry[];
-  readonly tree: MerkleTree;
-}
-
 /** Files that are kept decoded: of those that show what is false. */
 const MAX_LOADED = 4;
 /** Files that are missing and asked for again at each turn. */
@@ -118,7 +93,7 @@ export class LaneWatch {
   readonly #receipts = new Map<bigint, KeptReceipt[]>();
   /** Receipts for places that were settled before they were known. */
   #late: KeptReceipt[] = [];
-  readonly #loaded = new Map<bigint, LoadedBatch>();
+  readonly #loaded = new Map<bigint, OpenBatch>();
   #waiting: MissingBatch | undefined;
   #asked = 0;
 
@@ -169,13 +144,12 @@ export class LaneWatch {
     const { l1 } = this.#deps;
     await this.#goBack(call);
     const range = { fromBlock: this.#progress.block + 1n, toBlock: to };
-    for await (const log of logsOf(l1, [BATCH_COMMITTED, word(this.lane)], { ...range, ...call })) {
-      const { args } = decodeEventLog({ abi: settlementAbi, eventName: 'BatchCommitted', data: log.data, topics: log.topics });
-      if (args.number <= this.#progress.number) continue;
-      if (args.number !== this.#progress.number + 1n) throw missingLogs(this.lane, this.#progress.number + 1n);
-      if (!(await this.#take(args.header, args.batchHash, call))) return;
+    for await (const { header, hash, blockNumber } of committedBatches(l1, this.lane, { ...range, ...call })) {
+      if (header.number <= this.#progress.number) continue;
+      if (header.number !== this.#progress.number + 1n) throw missingLogs(this.lane, this.#progress.number + 1n);
+      if (!(await this.#take(header, hash, call))) return;
       // The block's other logs are still to come.
-      this.#progress.block = log.blockNumber - 1n;
+      this.#progress.block = blockNumber - 1n;
       call.signal?.throwIfAborted();
     }
     this.#progress.block = to > this.#progress.block ? to : this.#progress.block;
@@ -257,7 +231,7 @@ export class LaneWatch {
   async openingAt(sequence: bigint, call: CallOptions): Promise<Opening | undefined> {
     if (sequence >= this.#progress.nextSequence) return undefined;
     const batch = await this.#load(this.#numberOf(sequence), call);
-    return batch === undefined ? undefined : this.#opening(batch, Number(sequence - batch.header.firstSequence));
+    return batch === undefined ? undefined : openingFrom(batch, Number(sequence - batch.header.firstSequence), this.#deps.hash);
   }
 
   /** An entry of a batch whose file is missing, as an answer to a demand opened it. */
@@ -292,7 +266,7 @@ export class LaneWatch {
     if ('bytes' in found) {
       this.#waiting = undefined;
       await onBatch(header, found.bytes, found.source);
-      await this.#check(header, found.entries, call);
+      await this.#check(found, call);
     } else {
       const known =
         this.missing.get(header.number) ?? (this.#waiting?.header.number === header.number ? this.#waiting : undefined);
@@ -303,7 +277,7 @@ export class LaneWatch {
         return false;
       }
       this.#waiting = undefined;
-      this.#before ??= { ...this.#progress, firsts: [...this.#progress.firsts], accounts: new Map(this.#progress.accounts) };
+      this.#before ??= mutable(this.#progress);
       this.missing.set(header.number, missing);
     }
     const progress = this.#progress;
@@ -328,18 +302,17 @@ export class LaneWatch {
   }
 
   /** §5 and §6: every entry, then every receipt for a place in the batch. */
-  async #check(header: BatchHeader, entries: readonly BatchEntry[], call: CallOptions): Promise<void> {
+  async #check(batch: OpenBatch, call: CallOptions): Promise<void> {
+    const { header, entries, tree } = batch;
     const { l1, hash, recover, onEvidence, mayBeCited } = this.#deps;
     const { accounts } = this.#progress;
     // Not in place: what is cut short begins with this batch again.
     const after = new Map<Hex, AccountClaim>();
-    const leaves: Uint8Array[] = [];
     const lies: { index: number; reason: string; other: bigint | undefined }[] = [];
     for (const [index, entry] of entries.entries()) {
       if (index % ENTRIES_A_TURN === 0) await this.#deps.clock.sleep(0, call.signal);
       const sequence = header.firstSequence + BigInt(index);
       const judged = judgeEntry(entry, header.lane, l1.view, { hash, recover });
-      leaves.push(judged.leaf);
       const { sender } = judged.bundle;
       const account = after.get(sender) ?? accounts.get(sender) ?? NO_CLAIM;
       const found = falseClaim(judged, sequence, account);
@@ -348,11 +321,9 @@ export class LaneWatch {
       if (found !== undefined && (found.other === undefined || !isOpen)) lies.push({ index, ...found });
       if (judged.void === 0) after.set(sender, claimAfter(judged, sequence, account));
     }
-    const tree = buildTree(leaves, hash);
-    const batch = { header, entries, tree };
     for (const { index, reason, other } of lies) {
       const others = other === undefined ? [] : [await this.#open(other, batch, call)];
-      const evidence = falseEntry(this.#opening(batch, index), others);
+      const evidence = falseEntry(openingFrom(batch, index, this.#deps.hash), others);
       if (await mayBeCited(evidence, call)) onEvidence(evidence, reason);
     }
     for (let index = 0; index < header.count; index++) {
@@ -378,18 +349,11 @@ export class LaneWatch {
     return false;
   }
 
-  #opening({ header, entries, tree }: LoadedBatch, index: number): Opening {
-    const { void: isVoid, previous, bundle } = entries[index] as BatchEntry;
-    const view = readBundle(bundle);
-    const fields = fieldsOf(view, toHex(viewTree(view, this.#deps.hash).root));
-    return openEntry({ void: isVoid, previous, bundle: fields }, header, tree, index);
-  }
-
-  async #open(sequence: bigint, current: LoadedBatch, call: CallOptions): Promise<Opening> {
+  async #open(sequence: bigint, current: OpenBatch, call: CallOptions): Promise<Opening> {
     const isHere = sequence >= current.header.firstSequence;
     const batch = isHere ? current : await this.#load(this.#numberOf(sequence), call);
     if (batch === undefined) throw new L1Error('l1.rpc', `the batch file with entry ${sequence} is not to be had any more`);
-    return this.#opening(batch, Number(sequence - batch.header.firstSequence));
+    return openingFrom(batch, Number(sequence - batch.header.firstSequence), this.#deps.hash);
   }
 
   /** The batch that has a sequence that was followed. */
@@ -406,75 +370,20 @@ export class LaneWatch {
   }
 
   /** A batch that was followed, from its log and its file; undefined if the file is not to be had now. */
-  async #load(number: bigint, call: CallOptions): Promise<LoadedBatch | undefined> {
+  async #load(number: bigint, call: CallOptions): Promise<OpenBatch | undefined> {
     const known = this.#loaded.get(number);
     if (known !== undefined) return known;
-    const { l1, hash } = this.#deps;
+    const { l1, sources, hash } = this.#deps;
     const { header } = await committedBatch(l1, this.lane, number, call);
-    const found = await findFile(this.#deps.sources, header, this.#deps.hash, call);
+    const found = await findFile(sources, header, hash, call);
     if (!('bytes' in found)) return undefined;
-    const leaves = found.entries.map((entry) => entryLeaf(entry, hash));
-    const batch = { header, entries: found.entries, tree: buildTree(leaves, hash) };
+    // Without its bytes, which the entries are views into anyway.
+    const { entries, tree } = found;
+    const batch = { header, entries, tree };
     this.#loaded.set(number, batch);
     if (this.#loaded.size > MAX_LOADED) this.#loaded.delete(this.#loaded.keys().next().value as bigint);
     return batch;
   }
-}
-
-/** A batch file that is what its header says, and who gave it. */
-export interface FoundFile {
-  readonly bytes: Uint8Array;
-  readonly source: string;
-  readonly entries: readonly BatchEntry[];
-}
-
-/** A batch's file, from the first source whose bytes are what the header says; else why there is none. */
-export async function findFile(
-  sources: readonly BatchSource[],
-  header: BatchHeader,
-  hash: Sha256,
-  call: CallOptions,
-): Promise<FoundFile | { readonly reason: string }> {
-  const reasons: string[] = [];
-  for (const source of sources) {
-    let bytes: Uint8Array | undefined;
-    try {
-      bytes = await source.get(header, call);
-    } catch (error) {
-      call.signal?.throwIfAborted();
-      reasons.push(`${source.name}: ${(error as Error).message}`);
-      continue;
-    }
-    if (bytes === undefined) {
-      reasons.push(`${source.name} has none`);
-      continue;
-    }
-    try {
-      return { bytes, source: source.name, entries: openFile(bytes, header, hash) };
-    } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error;
-      reasons.push(`${source.name}: ${error.message}`);
-    }
-  }
-  return { reason: reasons.join('; ') || 'nobody was asked' };
-}
-
-/**
- * The entries of a batch file that is the one its header commits to, each with a bundle that can be in the log.
- * @throws batch.malformed, bundle.malformed, bundle.too_large
- */
-function openFile(bytes: Uint8Array, header: BatchHeader, hash: Sha256): readonly BatchEntry[] {
-  const malformed = (detail: string) => new ProtocolError('batch.malformed', detail);
-  if (dataHash([bytes], hash) !== header.dataHash) throw malformed("the bytes are not the ones of the header's dataHash");
-  const file = decodeBatchFile(bytes);
-  const isPlace = file.lane === header.lane && file.number === header.number && file.firstSequence === header.firstSequence;
-  if (!isPlace || file.entries.length !== header.count) throw malformed('the file is of another batch');
-  const { root } = buildTree(
-    file.entries.map((entry) => entryLeaf(entry, hash)),
-    hash,
-  );
-  if (toHex(root) !== header.bundlesRoot) throw malformed("the entries do not make the header's bundlesRoot");
-  return file.entries;
 }
 
 type Mutable<T> = {

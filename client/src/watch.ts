@@ -18,6 +18,7 @@ import {
   ZERO_ADDRESS,
 } from '@sealpost/prover';
 import { decodeEventLog, type LocalAccount } from 'viem';
+import type { BatchSource } from './batch-files.js';
 import { type CallOptions, type Clock, systemClock, withDeadline } from './clock.js';
 import { L1Error, RequestError, SealpostError } from './errors.js';
 import { isReceiptSigner, type Offence, openingIn, proveOffence, proveUnanswered, readTerm, type TermState } from './evidence.js';
@@ -35,9 +36,10 @@ import {
   SettlementError,
 } from './settlement.js';
 import { Recoveries } from './verify.js';
-import { type BatchSource, type LaneProgress, LaneWatch, type MissingBatch } from './watch-lane.js';
+import { type LaneProgress, LaneWatch, type MissingBatch } from './watch-lane.js';
 
-export type { BatchSource, LaneProgress, MissingBatch } from './watch-lane.js';
+export type { BatchSource } from './batch-files.js';
+export type { LaneProgress, MissingBatch } from './watch-lane.js';
 
 /** A position of a lane that something is about. */
 interface Place {
