@@ -5,13 +5,11 @@ import {
   ENTRY_PREFIX_BYTES,
   equalBytes,
   MAX_BUNDLE_BYTES,
-  readBundle,
   toHex,
-  viewBundleHash,
-  viewStructHash,
   ZERO_HASH,
 } from '@sealpost/prover';
 import { eventRanges } from './follower.js';
+import { readContent } from './inbox.js';
 import type { Clock, CommitGroup, CommittedBatch, FullEntry, Hashing, L1, Log, SealedBatch, Store } from './ports.js';
 
 /** The log cannot be imported: what is missing or wrong, and what to do. What was imported before stays. */
@@ -133,7 +131,7 @@ async function importBatch(
   };
   try {
     for (const { prefix, bundle } of entriesIn(files(header), header)) {
-      const entry: FullEntry = { ...readEntry(bundle, hashing), ...prefix, lane, sequence: next++, acceptedAt: timestamp };
+      const entry: FullEntry = { ...readContent(bundle, hashing), ...prefix, lane, sequence: next++, acceptedAt: timestamp };
       group.push(entry);
       groupBytes += entry.bytes;
       bytes += ENTRY_PREFIX_BYTES + entry.bytes;
@@ -160,22 +158,6 @@ async function importBatch(
 }
 
 const HASH_BYTES = 32;
-
-/** What of an entry its bundle says. */
-function readEntry(bundle: Uint8Array, hashing: Hashing) {
-  const view = readBundle(bundle);
-  const structHash = viewStructHash(view, hashing.messagesTree(view).root, hashing.keccak256);
-  const { sender, nonce, count } = view;
-  return {
-    sender,
-    nonce,
-    count,
-    structHash,
-    bundleHash: viewBundleHash(view, structHash, hashing.sha256),
-    bytes: bundle.length,
-    bundle,
-  };
-}
 
 /** The entries of a batch file (§5) that comes in pieces, as many as the header says. @throws ImportError where it has another form */
 function* entriesIn(

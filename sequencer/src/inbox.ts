@@ -38,24 +38,33 @@ export function dueBundles(
 }
 
 /** What an entry is made of, but its place and its claims. */
-export type ForcedContent = Pick<
+export type EntryContent = Pick<
   FullEntry,
   'lane' | 'sender' | 'nonce' | 'count' | 'structHash' | 'bundleHash' | 'bytes' | 'bundle'
 >;
 
 /**
+ * What an entry's bundle says, and its hashes.
+ * @throws bundle.malformed, bundle.too_large
+ */
+export function readContent(bundle: Uint8Array, hashing: Hashing): EntryContent {
+  const view = readBundle(bundle);
+  const { lane, sender, nonce, count } = view;
+  const structHash = viewStructHash(view, hashing.messagesTree(view).root, hashing.keccak256);
+  const bundleHash = viewBundleHash(view, structHash, hashing.sha256);
+  return { lane, sender, nonce, count, structHash, bundleHash, bytes: bundle.length, bundle };
+}
+
+/**
  * A bundle of the inbox, read and hashed. Its form, lane and signature are what the contract has checked.
  * @throws Error if it is not the bundle that the contract told of: the L1's node answers something else than the chain
  */
-export function readForced({ lane, index, bundleHash, bundle }: ForcedBundle, hashing: Hashing): ForcedContent {
-  const view = readBundle(bundle);
-  const structHash = viewStructHash(view, hashing.messagesTree(view).root, hashing.keccak256);
-  const hash = viewBundleHash(view, structHash, hashing.sha256);
-  if (toHex(hash) !== bundleHash || view.lane !== lane) {
+export function readForced({ lane, index, bundleHash, bundle }: ForcedBundle, hashing: Hashing): EntryContent {
+  const content = readContent(bundle, hashing);
+  if (toHex(content.bundleHash) !== bundleHash || content.lane !== lane) {
     throw new Error(`bundle ${index} of the inbox of lane ${lane} is not the one with hash ${bundleHash}`);
   }
-  const { sender, nonce, count } = view;
-  return { lane, sender, nonce, count, structHash, bundleHash: hash, bytes: bundle.length, bundle };
+  return content;
 }
 
 /**

@@ -1,7 +1,7 @@
 import { bundlePrice, equalBytes, type Hex, type MerkleTree, type Receipt, toHex } from '@sealpost/prover';
 import { LRUCache } from 'lru-cache';
 import { RequestError, unavailable } from './errors.js';
-import { type ForcedContent, readForced } from './inbox.js';
+import { type EntryContent, readForced } from './inbox.js';
 import {
   type Clock,
   type CommitGroup,
@@ -42,7 +42,7 @@ export interface Ledger {
 export type Decision = { readonly lane: number; readonly sequence: bigint } | { readonly error: RequestError };
 
 /** A bundle out of the inbox, and its place there. */
-export interface ForcedArrival extends ForcedContent {
+export interface ForcedArrival extends EntryContent {
   readonly index: bigint;
 }
 
@@ -81,7 +81,7 @@ export function planGroups(
   const planned = new Map<string, FullEntry>();
 
   /** Puts an entry behind the last one of its lane. */
-  const enter = (content: ForcedContent, isVoid: 0 | 1, account: AccountState): FullEntry => {
+  const enter = (content: EntryContent, isVoid: 0 | 1, account: AccountState): FullEntry => {
     const { lane, sender, nonce, count } = content;
     const group = entries.get(lane) ?? [];
     const last = group.at(-1) ?? tailOf(lane);

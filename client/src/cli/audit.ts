@@ -1,17 +1,13 @@
-import { createHash } from 'node:crypto';
 import type { Mismatch } from '../audit.js';
-import { usageError } from './exit.js';
 import { number, plural, size } from './output.js';
 import type { Action } from './run.js';
-import { connect, readSettings, timeoutMs } from './settings.js';
+import { connect, nativeSha256, readFromBlock, readSettings, timeoutMs } from './settings.js';
 
 const MAX_SHOWN = 50;
 
 export const audit: Action = async (context, _args, options) => {
   const { output, signal, flags } = context;
-  if (options.fromBlock !== undefined && !/^\d{1,18}$/.test(String(options.fromBlock))) {
-    throw usageError(`--from-block: expected a block number, got ${options.fromBlock}`, 'sealpost audit --help');
-  }
+  const fromBlock = readFromBlock(context, options);
   const settings = await readSettings(context);
   const client = await connect(context, settings);
   const { auditLog } = await import('../audit.js');
@@ -23,8 +19,8 @@ export const audit: Action = async (context, _args, options) => {
     batchFile: (lane, batch, call) => client.batchFile(lane, batch, { ...call, timeoutMs: timeoutMs(flags) }),
     signal,
     ...(options.lane === undefined ? {} : { lanes: [options.lane as number] }),
-    ...(options.fromBlock === undefined ? {} : { fromBlock: BigInt(String(options.fromBlock)) }),
-    hash: (data) => createHash('sha256').update(data).digest(),
+    fromBlock,
+    hash: nativeSha256,
     onProgress: ({ batches, totalBatches, messages, mismatches }) => {
       const wrong = mismatches > 0 ? `, ${plural(mismatches, 'mismatch', 'mismatches')}` : '';
       output.progress(

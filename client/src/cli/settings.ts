@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, isAbsolute, join, resolve } from 'node:path';
@@ -136,6 +137,19 @@ export function need<T>(setting: Setting<T> | undefined, what: string, flag: str
     next,
   );
 }
+
+/**
+ * The block of `--from-block`; undefined if it is not given.
+ * @throws CliError usage
+ */
+export function readFromBlock({ output }: Context, { fromBlock }: Record<string, unknown>): bigint | undefined {
+  if (fromBlock === undefined) return undefined;
+  if (/^\d{1,18}$/.test(String(fromBlock))) return BigInt(String(fromBlock));
+  throw usageError(`--from-block: expected a block number, got ${fromBlock}`, `sealpost ${output.command} --help`);
+}
+
+/** SHA-256 by the platform. */
+export const nativeSha256 = (data: Uint8Array): Uint8Array => createHash('sha256').update(data).digest();
 
 /** A client of the configured network; with an identity it can also send and open, and pay with `postage`. */
 export async function connect(

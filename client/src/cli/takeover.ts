@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import type { LocalAccount } from 'viem';
 import type { Hex } from '../index.js';
 import { fileMirror } from '../node.js';
@@ -8,6 +7,7 @@ import { usageError } from './exit.js';
 import { laneRows } from './operator.js';
 import { number, plural } from './output.js';
 import type { Action, Context } from './run.js';
+import { nativeSha256, readFromBlock } from './settings.js';
 import {
   call,
   check,
@@ -26,9 +26,7 @@ import {
 /** Takes a lane over once every entry of it is to be had, or is no evidence any more (PROTOCOL.md §7). */
 export const operatorTakeover: Action = async (context, _args, options) => {
   const { output } = context;
-  if (options.fromBlock !== undefined && !/^\d{1,18}$/.test(String(options.fromBlock))) {
-    throw usageError(`--from-block: expected a block number, got ${options.fromBlock}`, 'sealpost operator takeover --help');
-  }
+  readFromBlock(context, options);
   if (options.maxDemands === 0) {
     throw usageError('--max-demands: expected at least 1', 'sealpost operator takeover --demand --max-demands 16');
   }
@@ -107,8 +105,8 @@ async function findFiles(
   const urls = (options.server as string[] | undefined) ?? (settings.url === undefined ? [] : [settings.url.value]);
   const files = await findLaneFiles(settlement.l1, lane, {
     sources: [...(mirror === undefined ? [] : [mirror]), ...urls.map((url) => httpSource(url))],
-    hash: (data) => createHash('sha256').update(data).digest(),
-    fromBlock: options.fromBlock === undefined ? undefined : BigInt(String(options.fromBlock)),
+    hash: nativeSha256,
+    fromBlock: readFromBlock(context, options),
     onFile: async (header, file, source) => {
       if (mirror === undefined || source === mirror.name) return false;
       await mirror.put(header, file);

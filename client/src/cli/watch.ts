@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { LocalAccount } from 'viem';
 import { fileMirror, fileReceiptReader, readProgress, writeProgress } from '../node.js';
@@ -7,7 +6,7 @@ import type { LaneProgress, WatchEvent } from '../watch.js';
 import { CliError, usageError } from './exit.js';
 import { number, plural, size } from './output.js';
 import type { Action, Context } from './run.js';
-import { stateFolder } from './settings.js';
+import { nativeSha256, readFromBlock, stateFolder } from './settings.js';
 import { chooseLane, openDesk, openSender } from './transaction.js';
 
 /** What was checked is written down so often at most: an account takes some hundred bytes. */
@@ -19,9 +18,7 @@ const SAVE_EVERY_MS = 60_000;
  */
 export const watch: Action = async (context, _args, options) => {
   const { output, signal } = context;
-  if (options.fromBlock !== undefined && !/^\d{1,18}$/.test(String(options.fromBlock))) {
-    throw usageError(`--from-block: expected a block number, got ${options.fromBlock}`, 'sealpost watch --help');
-  }
+  const fromBlock = readFromBlock(context, options);
   const desk = await openDesk(context);
   const { settlement, settings } = desk;
   const urls = [...(settings.url === undefined ? [] : [settings.url.value]), ...((options.server as string[] | undefined) ?? [])];
@@ -61,7 +58,7 @@ export const watch: Action = async (context, _args, options) => {
     reporter,
     answers: options.answer === true,
     lanes: options.lane === undefined ? undefined : [chooseLane(context, desk, options.lane)],
-    fromBlock: options.fromBlock === undefined ? undefined : BigInt(String(options.fromBlock)),
+    fromBlock,
     progress,
     onProgress: async (lanes) => {
       if (Date.now() - savedAt >= SAVE_EVERY_MS) await save(lanes);
@@ -70,7 +67,7 @@ export const watch: Action = async (context, _args, options) => {
     onEvent: talk,
     patienceMs: options.patience === undefined ? undefined : 1_000 * Number(options.patience),
     maxDemandFee: options.maxDemandFee as bigint | undefined,
-    hash: (data) => createHash('sha256').update(data).digest(),
+    hash: nativeSha256,
   });
   const { chainId, settlement: address } = settlement.view;
   output.say(
